@@ -1,0 +1,112 @@
+"""Feeds stored frames or flow to Keras, clip by clip, batch by batch.
+
+    sequence = ClipSequence(clips, labels, "rgb", (224, 224), batch_size=4, seed=0, augment=True)
+    model.fit(sequence, shuffle=False)
+
+Order and augmentation depend on nothing but the seed, the epoch and the clip, so an epoch can be
+repeated exactly.
+"""
+
+import keras
+import numpy as np
+
+import frame
+import network_input
+import opticalflow
+
+BRIGHTNESS_RANGE = 0.1  # of the values in [-1, 1]
+CACHE_BYTES = 1 << 30  # a data set whose stored clips fit stays in memory
+
+
+class ClipSequence(keras.utils.PyDataset):
+    """Batches of one stream's input and one-hot labels.
+
+    Args:
+        clips: list of `dataset.Clip`, folders of stored frames ("rgb") or flow ("flow").
+        labels: class labels in the order of the network's outputs.
+        stream: "rgb" or "flow".
+        input_size: (height, width) that the network sees.
+        batch_size: clips per batch; the last batch of an epoch may be smaller.
+        seed: of the shuffling and the augmentation; None keeps the order of `clips`.
+        augment: move the crop and, for RGB, change the brightness a little.
+        flip: mirror half of the clips; only where signs keep their meaning.
+        first_epoch: epoch to begin with.
+        workers: threads that read ahead.
+
+    Raises:
+        ValueError: there are no clips, or one has a label that is not in `labels`.
+    """
+
+    def __init__(
+        self,
+        clips,
+        labels,
+        stream,
+        input_size,
+        batch_size,
+        seed=None,
+        augment=False,
+        flip=False,
+        first_epoch=0,
+        workers=1,
+    ):
+        super().__init__(workers=workers, max_queue_size=4)
+        unknown = sorted({clip.label for clip in clips} - set(labels))
+        if unknown or not clips:
+            raise ValueError(
+                f"Clips of unknown signs: {', '.join(unknown[:5])}" if unknown else "No clips."
+            )
+        self.clips = list(clips)
+        self.classes = np.array([labels.index(clip.label) for clip in clips])
+        self.num_classes = len(labels)
+        self.stream = stream
+        self.input_size = tuple(input_size)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
+        self.flip = flip
+        self.epoch = first_epoch
+        self._cache = {}
+
+    @property
+    def num_batches(self):
+        return -(-len(self.clips) // self.batch_size)
+
+    def __getitem__(self, index):
+        """One batch: inputs `(batch, num_frames, height, width, channels)` and one-hot labels."""
+        picked = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        inputs = np.stack([self._input(clip_number) for clip_number in picked])
+        one_hot = np.eye(self.num_classes, dtype=np.float32)[self.classes[picked]]
+        return inputs, one_hot
+
+    def on_epoch_end(self):
+        self.epoch += 1
+
+    def _order(self):
+        if self.seed is None:
+            return np.arange(len(self.clips))
+        return np.random.default_rng([self.seed, self.epoch]).permutation(len(self.clips))
+
+    def _input(self, clip_number):
+        clip = self._load(clip_number)
+        settings = {}
+        if self.augment:
+            random = np.random.default_rng([self.seed or 0, self.epoch, clip_number])
+            # The narrower margin in both directions keeps the signer in view.
+            margin = min(np.subtract(clip.shape[1:3], self.input_size)) // 2
+            settings["offset"] = tuple(random.integers(-margin, margin + 1, 2))
+            if self.stream == "rgb":
+                settings["brightness"] = random.uniform(-BRIGHTNESS_RANGE, BRIGHTNESS_RANGE)
+            settings["flip"] = self.flip and random.random() < 0.5
+        to_input = {"rgb": network_input.rgb_input, "flow": network_input.flow_input}[self.stream]
+        return to_input(clip, *self.input_size, **settings)
+
+    def _load(self, clip_number):
+        """Stored uint8 frames or flow codes, `(num_frames, height, width, channels)`."""
+        if clip_number in self._cache:
+            return self._cache[clip_number]
+        load = {"rgb": frame.load_frames, "flow": opticalflow.load_flow}[self.stream]
+        clip = load(self.clips[clip_number].path)
+        if clip.nbytes * len(self.clips) <= CACHE_BYTES:
+            self._cache[clip_number] = clip
+        return clip

@@ -1,0 +1,366 @@
+"""Data sets: presets, the folder layout, class lists and splits. The only place that knows a path.
+
+    data_set/<dataset>/class.csv                                  class,name,category
+    data_set/<dataset>/<split>/<class>/<video>.avi|mp4|...        split = train | val | test
+    data_temp/<dataset>/<preset>/frame/<split>/<class>/<video>/frame0000.jpg
+    data_temp/<dataset>/<preset>/oflow/<split>/<class>/<video>/flow0000.jpg
+    model/<run>/                                                  see run_folder.py
+
+All paths are relative to the folder that the command is started in. Any folder
+`data_set/<name>/train/<class>/` with videos in it is a data set; `class.csv` is optional.
+"""
+
+import csv
+import dataclasses
+import difflib
+import hashlib
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+)
+VAL_FRACTION = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Every number that depends on the size of the experiment.
+
+    `frame_size` is what is stored and `input_size` what the network sees, both (height, width).
+    With `cosine` the learning rate of the second phase falls towards zero.
+    """
+
+    name: str
+    num_frames: int
+    seconds: float
+    frame_size: tuple[int, int]
+    input_size: tuple[int, int]
+    width_multiplier: float
+    dropout: float
+    batch_norm_momentum: float
+    batch_size: int
+    epochs_top: int
+    epochs_all: int
+    learning_rate_top: float
+    learning_rate_all: float
+    cosine: bool
+    weights: str
+
+
+PRESETS = {
+    "full": Preset(
+        name="full",
+        num_frames=40,
+        seconds=5.0,
+        frame_size=(240, 320),
+        input_size=(224, 224),
+        width_multiplier=1.0,
+        dropout=0.5,
+        batch_norm_momentum=0.99,
+        batch_size=4,
+        epochs_top=3,
+        epochs_all=17,
+        learning_rate_top=1e-3,
+        learning_rate_all=1e-4,
+        cosine=False,
+        weights="kinetics",
+    ),
+    "laptop": Preset(
+        name="laptop",
+        num_frames=20,
+        seconds=5.0,
+        frame_size=(96, 128),
+        input_size=(80, 80),
+        width_multiplier=0.25,
+        dropout=0.2,
+        batch_norm_momentum=0.9,
+        batch_size=8,
+        epochs_top=0,
+        epochs_all=12,
+        learning_rate_top=1e-3,
+        learning_rate_all=1e-3,
+        cosine=True,
+        weights="none",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sign:
+    """One class: `label` is its folder name and class id, `name` what a person reads."""
+
+    label: str
+    name: str
+    category: str = ""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Clip:
+    """One video of a data set, or its stored frames or flow, which share its place.
+
+    `path` is the video file, or the folder of JPEGs.
+    """
+
+    split: str
+    label: str
+    name: str
+    path: Path
+
+    def place(self):
+        """`<split>/<class>/<video>`, below `frame_dir`, `flow_dir` or any feature folder."""
+        return Path(self.split, self.label, self.name)
+
+
+class Dataset:
+    """One data set at one preset.
+
+    Args:
+        name: folder below `data_set/`.
+        preset: a key of `PRESETS`; by default `laptop` for toysigns and `full` for all others.
+        root: the folder that holds `data_set/` and `data_temp/`.
+
+    Raises:
+        ValueError: unknown preset, or a name that is no plain folder name.
+    """
+
+    def __init__(self, name, preset=None, root=None):
+        if not name or Path(name).name != name or name.startswith("."):
+            raise ValueError(f"--dataset is the name of a folder below data_set/. Received: {name}")
+        preset = preset or ("laptop" if name.startswith("toysigns") else "full")
+        if preset not in PRESETS:
+            raise ValueError(f"--preset is one of {', '.join(PRESETS)}. Received: {preset}")
+        self.name = name
+        self.preset = PRESETS[preset]
+        self.root = Path(root) if root else Path()
+
+    @property
+    def video_dir(self):
+        return self.root / "data_set" / self.name
+
+    @property
+    def class_file(self):
+        return self.video_dir / "class.csv"
+
+    @property
+    def temp_dir(self):
+        return self.root / "data_temp" / self.name / self.preset.name
+
+    @property
+    def frame_dir(self):
+        return self.temp_dir / "frame"
+
+    @property
+    def flow_dir(self):
+        return self.temp_dir / "oflow"
+
+    def stored_dir(self, stream):
+        """The folder that the network of `stream` ("rgb" or "flow") is trained on."""
+        return {"rgb": self.frame_dir, "flow": self.flow_dir}[stream]
+
+    def frame_parameters(self):
+        """What the content of `frame_dir` depends on."""
+        height, width = self.preset.frame_size
+        return {"num_frames": self.preset.num_frames, "height": height, "width": width}
+
+    def flags(self):
+        """The flags that name this data set in a command to type."""
+        preset = "" if Dataset(self.name).preset == self.preset else f" --preset {self.preset.name}"
+        return f"--dataset {self.name}{preset}"
+
+    def videos(self):
+        """All videos, sorted.
+
+        Raises:
+            FileNotFoundError: the data set has no video; the message names what is there.
+            ValueError: two videos of one sign differ in their extension only.
+        """
+        videos = _clips_below(self.video_dir, _is_video)
+        if not videos:
+            raise FileNotFoundError(self._why_no_videos())
+        _refuse_same_names(videos)
+        return videos
+
+    def stored_clips(self, stream):
+        """The clips whose frames ("rgb") or flow ("flow") are stored, sorted.
+
+        Raises:
+            FileNotFoundError: there are none.
+        """
+        folder = self.stored_dir(stream)
+        clips = _clips_below(folder, Path.is_dir)
+        if not clips:
+            script = {"rgb": "frame.py", "flow": "opticalflow.py"}[stream]
+            if not self.video_dir.is_dir():
+                raise FileNotFoundError(self._why_no_videos())
+            raise FileNotFoundError(
+                f"Nothing in {folder} (expected <split>/<class>/<video>/*.jpg). "
+                f"Run `python {script} {self.flags()}` first."
+            )
+        return clips
+
+    def signs(self, labels):
+        """The signs with these labels, in the order of class.csv, else of their names.
+
+        Args:
+            labels: iterable of class folder names.
+
+        Returns:
+            list of `Sign`.
+
+        Raises:
+            ValueError: class.csv exists and lacks one of the labels, or is malformed.
+        """
+        labels = sorted(set(labels))
+        if not self.class_file.is_file():
+            return [Sign(label, label) for label in labels]
+        listed = read_class_file(self.class_file)
+        unknown = sorted(set(labels) - {sign.label for sign in listed})
+        if unknown:
+            raise ValueError(
+                f"{self.class_file} lists no {', '.join(unknown[:5])}, but there are folders of "
+                f"that name. Add a line `{unknown[0]},<name>,` to it, or delete the folder."
+            )
+        return [sign for sign in listed if sign.label in labels]
+
+    def _why_no_videos(self):
+        known = dataset_names(self.root)
+        if self.video_dir.is_dir():
+            hint = {
+                "toysigns": "Run `python toysigns.py` and `python prepare_chalearn.py "
+                "--dataset toysigns` first.",
+            }.get(
+                self.name,
+                "Put videos there, or run `python prepare_chalearn.py` "
+                f"--dataset {self.name}` if it is ChaLearn."
+                if not self.name.startswith("chalearn")
+                else f"Run `python prepare_chalearn.py --dataset {self.name}` first.",
+            )
+            return (
+                f"No video in {self.video_dir} (expected <split>/<class>/<video>.mp4, "
+                f"split = train, val or test). {hint}"
+            )
+        if self.name == "toysigns":
+            return f"No folder {self.video_dir}. Run `python toysigns.py` first."
+        near = difflib.get_close_matches(self.name, known, cutoff=0.5)
+        there = f"There are: {', '.join(known)}." if known else "There is no data set yet."
+        return (
+            f"No data set `{self.name}` (no folder {self.video_dir}). "
+            + (f"Did you mean {' or '.join(near)}? " if near else "")
+            + there
+        )
+
+
+def dataset_names(root=None):
+    """Names of the folders below `data_set/`, and the embedded `toysigns`."""
+    folder = (Path(root) if root else Path()) / "data_set"
+    found = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    return sorted({*found, "toysigns"} - {name for name in found if name.startswith(".")})
+
+
+def read_class_file(path):
+    """Reads a class.csv.
+
+    Returns:
+        list of `Sign`, in file order.
+
+    Raises:
+        ValueError: wrong columns, an empty or repeated class; the message has file and line.
+    """
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    if not rows or [cell.strip() for cell in rows[0][:2]] != ["class", "name"]:
+        raise ValueError(
+            f"{path}, line 1: expected the header class,name,category. "
+            f"Received: {','.join(rows[0]) if rows else 'an empty file'}"
+        )
+    signs = {}
+    for line, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = [cell.strip() for cell in row] + ["", ""]
+        if not cells[0] or len(row) > 3:
+            raise ValueError(f"{path}, line {line}: expected class,name,category. Received: {row}")
+        if cells[0] in signs:
+            raise ValueError(f"{path}, line {line}: class {cells[0]} is listed twice.")
+        signs[cells[0]] = Sign(cells[0], cells[1] or cells[0], cells[2])
+    return list(signs.values())
+
+
+def write_class_file(path, signs):
+    """Writes `signs` to a class.csv, in their order."""
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", "name", "category"])
+        writer.writerows([sign.label, sign.name, sign.category] for sign in signs)
+
+
+def split_train_val(clips, val_fraction=VAL_FRACTION):
+    """Training and validation clips; where no clip is in `val`, some of `train` become it.
+
+    A clip goes by the hash of its class and name, so that new clips move no old ones. A sign whose
+    clips would all be validation clips keeps the one with the largest hash for training.
+
+    Args:
+        clips: list of `Clip`, any splits.
+        val_fraction: expected share of validation clips, 0 to 0.5.
+
+    Returns:
+        (train, val), two lists of `Clip`.
+    """
+    train = [clip for clip in clips if clip.split == "train"]
+    val = [clip for clip in clips if clip.split == "val"]
+    if val or not val_fraction:
+        return train, val
+    by_label = {}
+    for clip in train:
+        by_label.setdefault(clip.label, []).append(clip)
+    kept = {max(group, key=_hash_of_clip) for group in by_label.values()}
+    val = [clip for clip in train if _hash_of_clip(clip) < val_fraction and clip not in kept]
+    return [clip for clip in train if clip not in set(val)], val
+
+
+def add_arguments(parser, default=None):
+    """Adds --dataset and --preset to an `argparse` parser."""
+    parser.add_argument(
+        "--dataset",
+        default=default,
+        required=default is None,
+        metavar="NAME",
+        help="folder below data_set/, or toysigns" + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        help="frames, sizes and training schedule (default: laptop for toysigns, else full)",
+    )
+
+
+def _hash_of_clip(clip):
+    """A number in [0, 1) that depends on nothing but the clip's class and name."""
+    digest = hashlib.sha256(f"{clip.label}/{clip.name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _clips_below(folder, accept):
+    clips = []
+    for split in SPLITS:
+        for path in sorted(folder.glob(f"{split}/*/*")):
+            if accept(path) and not path.name.startswith(".") and path.parent.name[0] != ".":
+                name = path.name if path.is_dir() else path.stem
+                clips.append(Clip(split, path.parent.name, name, path))
+    return clips
+
+
+def _is_video(path):
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def _refuse_same_names(videos):
+    seen = {}
+    for video in videos:
+        other = seen.setdefault(video.place(), video)
+        if other is not video:
+            raise ValueError(
+                f"{other.path} and {video.path.name} would become the same clip. Rename one."
+            )

@@ -1,0 +1,135 @@
+"""What is on disk is whole: atomic writes, locks, and folders tied to their parameters."""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+
+PARAMETERS_FILE = "parameters.json"
+PARTIAL_DIR = ".partial"
+
+
+class DiskFullError(OSError):
+    """No space is left; what is finished is kept, and the same command resumes."""
+
+
+def claim(output, parameters, command, rebuild=False):
+    """Ties a stage's folder to the parameters that its content is made with.
+
+    Args:
+        output: the stage's folder, made where it does not exist.
+        parameters: JSON-able dict.
+        command: the command that makes the folder; the message recommends it with --rebuild.
+        rebuild: delete what is there first.
+
+    Raises:
+        ValueError: the folder's content was made with other parameters.
+    """
+    if rebuild and output.exists():
+        trash = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
+        os.rename(output, trash)
+        shutil.rmtree(trash)
+    there = read_parameters(output)
+    if there is None and output.is_dir() and any(output.glob("*/*")):
+        there = {}
+    if there is not None and there != json.loads(json.dumps(parameters)):
+        differs = sorted(
+            key for key in {*there, *parameters} if there.get(key) != parameters.get(key)
+        )
+        raise ValueError(
+            f"{output} was made with other parameters: "
+            + "; ".join(
+                f"{key} is {there.get(key)}, wanted {parameters.get(key)}" for key in differs
+            )
+            + f". To make it anew: `{command} --rebuild`."
+        )
+    if there is None:
+        output.mkdir(parents=True, exist_ok=True)
+        write_atomically(output / PARAMETERS_FILE, json.dumps(parameters, indent=1) + "\n")
+
+
+def read_parameters(output):
+    """The parameters that `output` was made with, or None."""
+    path = output / PARAMETERS_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_atomically(path, content):
+    """Writes text or bytes so that `path` holds either the old or the new content, whole."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        if isinstance(content, bytes):
+            partial.write_bytes(content)
+        else:
+            partial.write_text(content, encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(path, busy):
+    """Holds an exclusive lock on the file `path`; the system frees it when the process dies.
+
+    Raises:
+        ValueError: with the message `busy`, where another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if not _try_lock(file):
+            raise ValueError(busy)
+        yield
+
+
+def check_free(output, needed_bytes):
+    free = shutil.disk_usage(output).free
+    if needed_bytes > free:
+        raise DiskFullError(
+            f"{output} needs about {needed_bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."
+        )
+
+
+@contextlib.contextmanager
+def partial_dir(output):
+    """A folder of this run's own below `output`; those of runs that died are swept away."""
+    parent = output / PARTIAL_DIR
+    parent.mkdir(exist_ok=True)
+    for lock_file in parent.glob("*.lock"):
+        with contextlib.suppress(ValueError, FileNotFoundError), lock(lock_file, "in use"):
+            shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
+            lock_file.unlink(missing_ok=True)
+    own = parent / uuid.uuid4().hex
+    own_lock = own.with_suffix(".lock")
+    try:
+        with lock(own_lock, "in use"):
+            own.mkdir()
+            yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        own_lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _try_lock(file):
+    try:
+        import fcntl
+    except ImportError:
+        import msvcrt
+
+        with contextlib.suppress(OSError):
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            return True
+        return False
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -1,0 +1,257 @@
+"""Judge a trained run: accuracy per stream and fused, confusions, and the fusion weight.
+
+    python evaluate.py --model model/<run>
+    python evaluate.py --model model/<run> --split val
+
+reads   model/<run>/, data_temp/<dataset>/<preset>/{frame,oflow}/<split>/
+writes  model/<run>/  evaluation.json confusion.png, and the fusion weight into run.json
+
+The fusion weight is chosen on the validation clips. What is reported comes from `test` where there
+is such a split, else from the validation clips themselves.
+"""
+
+import argparse
+import json
+
+import numpy as np
+
+import dataset as data
+import disk
+import network_input
+import opticalflow
+import predict
+import run_folder
+import stage
+import training
+from frame import load_frames
+
+FUSION_WEIGHTS = np.linspace(0, 1, 21)
+NUM_CONFUSIONS = 10
+MAX_NAMED_SIGNS = 60  # more signs than this are numbered in the picture
+
+
+def evaluate(run_dir, split=None, engine="auto"):
+    """Scores a run on one split and writes what comes out into the run's folder.
+
+    Args:
+        run_dir: folder of a trained run.
+        split: "train", "val" or "test"; by default test where there is one, else val, else train.
+        engine: see `predict.Recognizer`.
+
+    Returns:
+        The content of evaluation.json: {"split", "num_videos", "streams": {"rgb" | "flow" |
+        "fused": {"top1", "top5", "macro_recall"}}}.
+
+    Raises:
+        FileNotFoundError: no run, no stored clips, or none in this split.
+        ValueError: the stored clips or signs do not fit the run.
+    """
+    run = run_folder.Run.read(run_dir)
+    clips = stored_splits(run)
+    split = split or next(name for name in ("test", "val", "train") if clips[name])
+    if not clips[split]:
+        there = ", ".join(name for name in clips if clips[name])
+        raise FileNotFoundError(f"{run.dataset} has no clips in {split}. There are: {there}.")
+    recognizer = predict.Recognizer(run_dir, engine)
+    if clips["val"] and len(recognizer.streams) == 2:
+        run.fusion_weight = choose_fusion_weight(*score(recognizer, clips["val"]))
+        recognizer.run.fusion_weight = run.fusion_weight
+        run.write()
+    streams, classes = score(recognizer, clips[split])
+    scores = {**streams, "fused": recognizer.fuse(streams)}
+    result = {
+        "split": split,
+        "num_videos": len(classes),
+        "streams": {name: metrics(values, classes) for name, values in scores.items()},
+    }
+    disk.write_atomically(run.folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    confusion = confusion_matrix(scores["fused"].argmax(axis=1), classes, len(run.signs))
+    plot_confusion(confusion, run, split)
+    print_metrics(result, run)
+    for count, true, predicted in most_confused(confusion):
+        print(f"  {count} x {run.signs[true].name} taken for {run.signs[predicted].name}")
+    print(f"picture: {run.folder / 'confusion.png'}")
+    return result
+
+
+def evaluate_if_new(run_dir):
+    """`evaluate`, unless the run has an evaluation that is newer than its networks.
+
+    Returns:
+        `stage.Report`; its output is the run's folder.
+    """
+    run = run_folder.Run.read(run_dir)
+    report = stage.Report("evaluate", run.folder)
+    path = run.folder / "evaluation.json"
+    newest = max(run.model_file(stream).stat().st_mtime for stream in run.streams)
+    if path.is_file() and path.stat().st_mtime >= newest:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        report.skipped = result["num_videos"]
+        print_metrics(result, run)
+    else:
+        report.done = evaluate(run_dir)["num_videos"]
+    return report
+
+
+def stored_splits(run):
+    """{"train", "val", "test": clips that have frames and flow}, with the run's own val split.
+
+    Raises:
+        ValueError: frames or flow were made otherwise than those that the run was trained on, or
+            there are clips of signs that it does not know.
+    """
+    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
+    dataset.preset = run.preset
+    stored = training.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
+    flow = disk.read_parameters(dataset.flow_dir)
+    if "flow" in run.streams and flow != run.flow:
+        raise ValueError(
+            f"{run.folder} was trained on flow made with {run.flow}, but {dataset.flow_dir} was "
+            f"made with {flow}. Train a new run."
+        )
+    unknown = sorted({clip.label for clip in stored} - set(run.labels))
+    if unknown:
+        raise ValueError(
+            f"{run.folder} knows {len(run.signs)} signs, and not {', '.join(unknown[:5])}, of "
+            f"which {dataset.frame_dir} has clips. Train a new run: "
+            f"`python train_i3d.py {dataset.flags()} --restart`."
+        )
+    train, val = data.split_train_val(stored, run.data["val_fraction"])
+    test = [clip for clip in stored if clip.split == "test"]
+    return {"train": train, "val": val, "test": test}
+
+
+def score(recognizer, clips):
+    """Every stream's probabilities for stored clips.
+
+    Returns:
+        ({stream: float32 `(num_clips, num_classes)`}, int array `(num_clips,)` of true classes).
+    """
+    run = recognizer.run
+    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
+    load = {
+        "rgb": lambda folder: network_input.rgb_input(load_frames(folder), *run.preset.input_size),
+        "flow": lambda folder: network_input.flow_input(
+            opticalflow.load_flow(folder), *run.preset.input_size
+        ),
+    }
+    streams = {}
+    for stream in recognizer.streams:
+        folders = [dataset.stored_dir(stream) / clip.place() for clip in clips]
+        batches = [
+            folders[first : first + run.preset.batch_size]
+            for first in range(0, len(folders), run.preset.batch_size)
+        ]
+        streams[stream] = np.concatenate(
+            [
+                recognizer.probabilities(stream, np.stack([load[stream](path) for path in batch]))
+                for batch in batches
+            ]
+        )
+    return streams, np.array([run.labels.index(clip.label) for clip in clips])
+
+
+def choose_fusion_weight(streams, classes):
+    """The share of the RGB stream with the best top-1; among equals the best likelihood.
+
+    Args:
+        streams: {"rgb", "flow": float `(num_clips, num_classes)`}.
+        classes: int `(num_clips,)`.
+
+    Returns:
+        float in [0, 1], one of `FUSION_WEIGHTS`.
+    """
+
+    def merit(weight):
+        fused = predict.fuse(streams, weight)
+        of_truth = np.maximum(fused[np.arange(len(classes)), classes], 1e-12)
+        return np.mean(fused.argmax(axis=1) == classes), np.mean(np.log(of_truth))
+
+    return float(round(max(FUSION_WEIGHTS, key=merit), 2))
+
+
+def metrics(scores, classes):
+    """Top-1 and top-5 accuracy, and the mean over signs of each sign's top-1 accuracy.
+
+    Args:
+        scores: float `(num_clips, num_classes)`.
+        classes: int `(num_clips,)`.
+
+    Returns:
+        {"top1", "top5", "macro_recall"}, each 0 to 1.
+    """
+    best = np.argsort(-scores, axis=1, kind="stable")
+    hits = best == classes[:, None]
+    recalls = [np.mean(hits[classes == index, 0]) for index in np.unique(classes)]
+    return {
+        "top1": float(np.mean(hits[:, 0])),
+        "top5": float(np.mean(hits[:, :5].any(axis=1))),
+        "macro_recall": float(np.mean(recalls)),
+    }
+
+
+def confusion_matrix(predicted, classes, num_classes):
+    """int `(num_classes, num_classes)`: clips by true class (row) and predicted class (column)."""
+    matrix = np.zeros((num_classes, num_classes), int)
+    np.add.at(matrix, (classes, predicted), 1)
+    return matrix
+
+
+def most_confused(confusion):
+    """Up to `NUM_CONFUSIONS` of (count, true class, predicted class), most frequent first."""
+    pairs = [
+        (int(confusion[true, predicted]), int(true), int(predicted))
+        for true, predicted in np.argwhere(confusion)
+        if true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:NUM_CONFUSIONS]
+
+
+def plot_confusion(confusion, run, split):
+    """Writes confusion.png: the share of each true sign's clips that went to each sign."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = [sign.name for sign in run.signs]
+    size = min(3 + 0.35 * len(names), 24)
+    figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= MAX_NAMED_SIGNS:
+        axis.set_xticks(range(len(names)), names, rotation=90)
+        axis.set_yticks(range(len(names)), names)
+        for true, predicted in np.argwhere(confusion):
+            color = "white" if share[true, predicted] > 0.5 else "black"
+            count = str(confusion[true, predicted])
+            axis.text(predicted, true, count, ha="center", va="center", color=color, fontsize=8)
+    axis.set(xlabel="recognised", ylabel="signed", title=f"{run.folder.name}, {split}, fused")
+    figure.colorbar(image, label="share of the sign's clips")
+    figure.savefig(run.folder / "confusion.png", dpi=100)
+    pyplot.close(figure)
+
+
+def print_metrics(result, run):
+    """The content of evaluation.json as a table."""
+    print(f"{run.folder}: {result['num_videos']} clips of {result['split']}")
+    print(f"{'stream':8}{'top-1':>8}{'top-5':>8}{'macro recall':>14}")
+    for name, values in result["streams"].items():
+        print(f"{name:8}{values['top1']:8.3f}{values['top5']:8.3f}{values['macro_recall']:14.3f}")
+    if len(run.streams) == 2:
+        print(f"fusion: {run.fusion_weight:.2f} rgb + {1 - run.fusion_weight:.2f} flow")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
+    parser.add_argument("--split", choices=data.SPLITS, help="default: test, else val")
+    parser.add_argument("--engine", choices=predict.ENGINES, default="auto", help="default: auto")
+    args = parser.parse_args(argv)
+    evaluate(args.model or run_folder.newest(), args.split, args.engine)
+
+
+if __name__ == "__main__":
+    stage.command_line(main)

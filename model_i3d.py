@@ -1,0 +1,262 @@
+"""I3D, the inflated 3-D Inception network, for clips of any length and size.
+
+    network = model_i3d.build_i3d(40, 224, 224, 3, num_classes=249)
+    network = model_i3d.build_i3d(16, 64, 64, 2, num_classes=8, width_multiplier=0.25)
+
+Two streams are two networks: one over RGB frames (3 channels), one over optical flow (2 channels).
+Layer names and weight shapes are those of the published Keras weights, so that these load by name.
+Import this module before `keras.saving.load_model` opens a `.keras` file of such a network: the
+import registers the layers defined here.
+
+Source: Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
+Dataset" (2017), arXiv 1705.07750.
+"""
+
+import math
+import numbers
+
+import keras
+from keras import layers, ops
+
+MIN_NUM_FRAMES = 8
+MIN_SIZE_PX = 32
+CHANNELS = (2, 3)  # optical flow, RGB
+KINETICS_NUM_CLASSES = 400
+BATCH_NORM_EPSILON = 1e-3
+PUBLISHED_BATCH_NORM_MOMENTUM = 0.99
+POOLED_FRAMES = 2  # temporal extent of the last average pooling
+TOP_CONVOLUTION = "Conv3d_6a_1x1_conv"
+
+# Channels at width 1 of the four branches of each Inception block: 1x1x1; 1x1x1 then 3x3x3;
+# 1x1x1 then 3x3x3; max-pooling then 1x1x1.
+INCEPTION_CHANNELS = {
+    "3b": (64, (96, 128), (16, 32), 32),
+    "3c": (128, (128, 192), (32, 96), 64),
+    "4b": (192, (96, 208), (16, 48), 64),
+    "4c": (160, (112, 224), (24, 64), 64),
+    "4d": (128, (128, 256), (24, 64), 64),
+    "4e": (112, (144, 288), (32, 64), 64),
+    "4f": (256, (160, 320), (32, 128), 128),
+    "5b": (256, (160, 320), (32, 128), 128),
+    "5c": (384, (192, 384), (48, 128), 128),
+}
+
+
+def build_i3d(
+    num_frames,
+    height,
+    width,
+    channels,
+    num_classes=None,
+    width_multiplier=1.0,
+    dropout=0.5,
+    batch_norm_momentum=PUBLISHED_BATCH_NORM_MOMENTUM,
+    top=None,
+):
+    """Builds one stream of I3D with random weights.
+
+    Args:
+        num_frames: frames per clip, at least `MIN_NUM_FRAMES`.
+        height: rows in pixels, at least `MIN_SIZE_PX`.
+        width: columns in pixels, at least `MIN_SIZE_PX`.
+        channels: 3 (RGB) or 2 (optical flow: dx, dy).
+        num_classes: number of signs, or None for a network without a classification layer.
+        width_multiplier: factor on the number of channels of every layer; 1 is the published width.
+        dropout: fraction of features dropped before the classification layer, in [0, 1).
+        batch_norm_momentum: share of the old value that running statistics keep at each step, in
+            [0, 1). The published 0.99 needs hundreds of steps; short training from random weights
+            needs 0.9 or less.
+        top: None, or "kinetics" for the published head of 400 classes, which gives logits.
+
+    Returns:
+        A functional `keras.Model`. Input: float32 `(batch, num_frames, height, width, channels)` in
+        [-1, 1]. Output: with `num_classes`, probabilities `(batch, num_classes)`; with
+        `top="kinetics"`, logits `(batch, 400)`; else features
+        `(batch, T', 1, 1, 1024 * width_multiplier)`, T' = 4 for 40 frames.
+
+    Raises:
+        ValueError: an argument is outside the range given above.
+    """
+    _check_clip(num_frames, height, width, channels)
+    _check_options(num_classes, width_multiplier, dropout, batch_norm_momentum, top)
+    builder = _Builder(width_multiplier, batch_norm_momentum)
+    clip = keras.Input((num_frames, height, width, channels), name="clip")
+    features = _pool_features(builder.trunk(clip))
+    if top == "kinetics":
+        outputs = _logits(features, KINETICS_NUM_CLASSES, dropout)
+    elif num_classes is None:
+        outputs = features
+    else:
+        logits = _logits(features, num_classes, dropout)
+        outputs = layers.Activation("softmax", dtype="float32", name="probabilities")(logits)
+    return keras.Model(clip, outputs, name="i3d")
+
+
+def set_trainable(model, part):
+    """Chooses which weights training changes; compile the model afterwards.
+
+    Args:
+        model: a network of `build_i3d` with a classification layer.
+        part: "top" trains the classification layer alone, and batch normalisation below it keeps
+            its running statistics and uses them; "all" trains everything.
+
+    Raises:
+        ValueError: `part` is neither, or the model has no classification layer to train alone.
+    """
+    if part not in ("top", "all"):
+        raise ValueError(f'`part` must be "top" or "all". Received: part={part!r}')
+    names = [layer.name for layer in model.layers]
+    if part == "top" and TOP_CONVOLUTION not in names:
+        raise ValueError(
+            f"The model must have a layer {TOP_CONVOLUTION} (build it with `num_classes`). "
+            f"Received: a model that ends with {names[-1]}"
+        )
+    for layer in model.layers:
+        layer.trainable = part == "all" or layer.name == TOP_CONVOLUTION
+
+
+@keras.saving.register_keras_serializable(package="signs")
+class FastConv3D(layers.Conv3D):
+    """`Conv3D` with the same weights and results that trains fast on TensorFlow's CPU kernels."""
+
+    def convolution_op(self, inputs, kernel):
+        if not _runs_on_tensorflow_cpu():
+            return super().convolution_op(inputs, kernel)
+        return _convolve_stacked(inputs, kernel, self.strides)
+
+
+def _runs_on_tensorflow_cpu():
+    return keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+
+
+def _convolve_stacked(clips, kernel, strides):
+    """3-D 'same' convolution as one 2-D convolution over frames stacked along the channels."""
+    taps, _, _, channels, filters = kernel.shape
+    num_frames, height, width = clips.shape[1:4]
+    num_outputs = math.ceil(num_frames / strides[0])
+    missing = max((num_outputs - 1) * strides[0] + taps - num_frames, 0)
+    before = missing // 2
+    clips = ops.pad(clips, ((0, 0), (before, missing - before), (0, 0), (0, 0), (0, 0)))
+    last = (num_outputs - 1) * strides[0] + 1
+    shifted = [clips[:, tap : tap + last : strides[0]] for tap in range(taps)]
+    stacked = shifted[0] if taps == 1 else ops.concatenate(shifted, axis=-1)
+    frames = ops.reshape(stacked, (-1, height, width, taps * channels))
+    kernel = ops.reshape(
+        ops.transpose(kernel, (1, 2, 0, 3, 4)), (*kernel.shape[1:3], taps * channels, filters)
+    )
+    outputs = ops.conv(frames, kernel, strides=strides[1:], padding="same")
+    return ops.reshape(outputs, (-1, num_outputs, *outputs.shape[1:]))
+
+
+class _Builder:
+    """The settings shared by all layers below the top, and the blocks made with them."""
+
+    def __init__(self, width_multiplier, batch_norm_momentum):
+        self.width_multiplier = width_multiplier
+        self.batch_norm_momentum = batch_norm_momentum
+
+    def trunk(self, clip):
+        """Everything from the clip to the last Inception block."""
+        x = self.unit(clip, 64, 7, "Conv3d_1a_7x7", strides=2)
+        x = _max_pool(x, (1, 3, 3), (1, 2, 2), "MaxPool2d_2a_3x3")
+        x = self.unit(x, 64, 1, "Conv3d_2b_1x1")
+        x = self.unit(x, 192, 3, "Conv3d_2c_3x3")
+        x = _max_pool(x, (1, 3, 3), (1, 2, 2), "MaxPool2d_3a_3x3")
+        x = self.inception(self.inception(x, "3b"), "3c")
+        x = _max_pool(x, (3, 3, 3), (2, 2, 2), "MaxPool2d_4a_3x3")
+        for block in ("4b", "4c", "4d", "4e", "4f"):
+            x = self.inception(x, block)
+        x = _max_pool(x, (2, 2, 2), (2, 2, 2), "MaxPool2d_5a_2x2")
+        return self.inception(self.inception(x, "5b"), "5c")
+
+    def inception(self, x, block):
+        """Four parallel branches, concatenated along the channels."""
+        direct, wide, narrow, pooled = INCEPTION_CHANNELS[block]
+        name = f"Conv3d_{block}_"
+        branch_0 = self.unit(x, direct, 1, f"{name}0a_1x1")
+        branch_1 = self.unit(x, wide[0], 1, f"{name}1a_1x1")
+        branch_1 = self.unit(branch_1, wide[1], 3, f"{name}1b_3x3")
+        branch_2 = self.unit(x, narrow[0], 1, f"{name}2a_1x1")
+        branch_2 = self.unit(branch_2, narrow[1], 3, f"{name}2b_3x3")
+        branch_3 = _max_pool(x, (3, 3, 3), (1, 1, 1), f"MaxPool2d_{block}_3a_3x3")
+        branch_3 = self.unit(branch_3, pooled, 1, f"{name}3b_1x1")
+        branches = [branch_0, branch_1, branch_2, branch_3]
+        return layers.Concatenate(name=f"Mixed_{block}")(branches)
+
+    def unit(self, x, filters, size, name, strides=1):
+        """Convolution without bias, batch normalisation without gamma, ReLU."""
+        x = FastConv3D(
+            max(1, round(filters * self.width_multiplier)),
+            size,
+            strides=strides,
+            padding="same",
+            use_bias=False,
+            name=f"{name}_conv",
+        )(x)
+        x = layers.BatchNormalization(
+            momentum=self.batch_norm_momentum,
+            epsilon=BATCH_NORM_EPSILON,
+            scale=False,
+            name=f"{name}_bn",
+        )(x)
+        return layers.Activation("relu", name=name)(x)
+
+
+def _max_pool(x, size, strides, name):
+    return layers.MaxPooling3D(size, strides=strides, padding="same", name=name)(x)
+
+
+def _pool_features(x):
+    _, num_frames, height, width, _ = x.shape
+    size = (min(POOLED_FRAMES, num_frames), height, width)
+    return layers.AveragePooling3D(size, strides=1, padding="valid", name="global_avg_pool")(x)
+
+
+def _logits(features, num_classes, dropout):
+    """A 1x1x1 convolution to class scores, averaged over time."""
+    x = layers.Dropout(dropout, name="dropout")(features)
+    x = layers.Conv3D(num_classes, 1, name=TOP_CONVOLUTION)(x)
+    return layers.GlobalAveragePooling3D(name="logits")(x)
+
+
+def _check_clip(num_frames, height, width, channels):
+    if not _is_integer(num_frames) or num_frames < MIN_NUM_FRAMES:
+        raise ValueError(
+            f"`num_frames` must be an integer of at least {MIN_NUM_FRAMES}. "
+            f"Received: num_frames={num_frames!r}"
+        )
+    if not all(_is_integer(size) and size >= MIN_SIZE_PX for size in (height, width)):
+        raise ValueError(
+            f"`height` and `width` must be integers of at least {MIN_SIZE_PX} pixels. "
+            f"Received: height={height!r}, width={width!r}"
+        )
+    if channels not in CHANNELS:
+        raise ValueError(
+            f"`channels` must be 3 (RGB) or 2 (optical flow). Received: channels={channels!r}"
+        )
+
+
+def _check_options(num_classes, width_multiplier, dropout, batch_norm_momentum, top):
+    if num_classes is not None and not (_is_integer(num_classes) and num_classes >= 1):
+        raise ValueError(
+            "`num_classes` must be None or an integer of at least 1. "
+            f"Received: num_classes={num_classes!r}"
+        )
+    if not 0 < width_multiplier < math.inf:
+        raise ValueError(
+            f"`width_multiplier` must be above 0. Received: width_multiplier={width_multiplier!r}"
+        )
+    for name, value in (("dropout", dropout), ("batch_norm_momentum", batch_norm_momentum)):
+        if not 0 <= value < 1:
+            raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value!r}")
+    if top not in (None, "kinetics"):
+        raise ValueError(f'`top` must be None or "kinetics". Received: top={top!r}')
+    if top == "kinetics" and num_classes not in (None, KINETICS_NUM_CLASSES):
+        raise ValueError(
+            f'`top="kinetics"` has {KINETICS_NUM_CLASSES} classes: leave `num_classes` out. '
+            f"Received: num_classes={num_classes!r}"
+        )
+
+
+def _is_integer(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -1,0 +1,295 @@
+"""Stage 3 of 5: TV-L1 optical flow between the stored frames of every video.
+
+    python opticalflow.py --dataset toysigns
+    python opticalflow.py --dataset toysigns --show flow_pictures
+
+reads   data_temp/<dataset>/<preset>/frame/<split>/<class>/<video>/frame0000.jpg
+writes  data_temp/<dataset>/<preset>/oflow/<split>/<class>/<video>/flow0000.jpg
+
+One gray JPEG per frame: dx above dy, each clipped to 20 pixels and mapped to 0..255. The first
+flow of a clip is zero. `parameters.json` beside them says which method made them.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import dataset as data
+import disk
+import frame
+import stage
+from network_input import quantise_flow, restore_flow
+
+FLOW_BOUND_PX = 20.0
+# The lowest quality whose mean storing error is below 0.08 px (benchmarks/bench_storage.py).
+FLOW_JPEG_QUALITY = 95
+SHOWN_FRAMES = 8  # columns of a contact sheet
+FLOW_OF_FULL_COLOR = 0.5  # share of FLOW_BOUND_PX at which a colour is saturated
+
+
+class OpenCVFlow:
+    """Any of OpenCV's dense flow methods behind the interface of `tvl1.TVL1`."""
+
+    def __init__(self, calculate, **parameters):
+        self.parameters = parameters
+        self._calculate = calculate
+        self._previous = None
+
+    def next(self, gray):
+        """Flow from the image before to this one; zeros for the first.
+
+        Args:
+            gray: uint8 `(height, width)`.
+
+        Returns:
+            float32 `(height, width, 2)`: (dx, dy) in pixels.
+        """
+        previous, self._previous = self._previous, gray
+        if previous is None:
+            return np.zeros((*gray.shape, 2), np.float32)
+        return self._calculate(previous, gray)
+
+
+def make_tvl1():
+    """Our own solver of TV-L1."""
+    from tvl1 import TVL1  # compiled on first use, so not imported for --help
+
+    return TVL1("fast")
+
+
+def make_tvl1_opencv():
+    """OpenCV's solver of TV-L1 with the parameters of the preset `fast` of `tvl1.TVL1`."""
+    method = cv2.optflow.DualTVL1OpticalFlow_create(scaleStep=0.5, warps=3, epsilon=0.02)
+    return OpenCVFlow(
+        lambda previous, following: method.calc(previous, following, None),
+        scale_step=0.5,
+        num_warps=3,
+        epsilon=0.02,
+    )
+
+
+def make_dis():
+    """Dense inverse search: Kroeger et al., "Fast Optical Flow using Dense Inverse Search"."""
+    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return OpenCVFlow(
+        lambda previous, following: method.calc(previous, following, None), preset="medium"
+    )
+
+
+def make_farneback():
+    """Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion" (2003)."""
+    numbers = {"scale": 0.5, "levels": 4, "window": 15, "iterations": 3, "poly": 5, "sigma": 1.1}
+    return OpenCVFlow(
+        lambda previous, following: cv2.calcOpticalFlowFarneback(
+            previous, following, None, *numbers.values(), flags=0
+        ),
+        **numbers,
+    )
+
+
+ALGORITHMS = {
+    "tvl1": make_tvl1,
+    "tvl1-opencv": make_tvl1_opencv,
+    "dis": make_dis,
+    "farneback": make_farneback,
+}
+
+
+class FlowStream:
+    """Flow of frames that arrive one by one; equal to `frames_to_flow` frame by frame.
+
+    Args:
+        algorithm: a key of `ALGORITHMS`.
+
+    Raises:
+        ValueError: `algorithm` is unknown.
+    """
+
+    def __init__(self, algorithm="tvl1"):
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f"algorithm is one of {', '.join(ALGORITHMS)}. Received: {algorithm}")
+        self._method = ALGORITHMS[algorithm]()
+
+    def next(self, image):
+        """Flow from the frame before to this one; zeros for the first.
+
+        Args:
+            image: uint8 BGR, `(height, width, 3)`.
+
+        Returns:
+            float32 `(height, width, 2)`: (dx, dy) in units of `FLOW_BOUND_PX`, clipped to [-1, 1].
+        """
+        flow_px = self._method.next(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        return np.clip(flow_px * np.float32(1 / FLOW_BOUND_PX), -1, 1)
+
+
+def frames_to_flow(frames, algorithm="tvl1"):
+    """Dense optical flow between consecutive frames.
+
+    Args:
+        frames: uint8 BGR, `(num_frames, height, width, 3)`.
+        algorithm: a key of `ALGORITHMS`.
+
+    Returns:
+        float32 `(num_frames, height, width, 2)`: (dx, dy) in units of `FLOW_BOUND_PX`, clipped to
+        [-1, 1]; the first flow is zero.
+
+    Raises:
+        ValueError: `frames` is not a four-dimensional uint8 array, or `algorithm` is unknown.
+
+    Source: Zach, Pock and Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow"
+    (2007).
+    """
+    frames = np.asarray(frames)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+        raise ValueError(
+            "Expected uint8 frames of shape (num_frames, height, width, 3). "
+            f"Received: {frames.dtype} of shape {frames.shape}"
+        )
+    stream = FlowStream(algorithm)
+    return np.stack([stream.next(image) for image in frames])
+
+
+def flow_to_color(flow):
+    """Colours for looking at flow, on the Middlebury colour wheel.
+
+    The hue is the direction, the saturation the length; white does not move, and half of
+    `FLOW_BOUND_PX` is fully saturated.
+
+    Args:
+        flow: float `(height, width, 2)`, (dx, dy) in units of `FLOW_BOUND_PX`.
+
+    Returns:
+        uint8 BGR, `(height, width, 3)`.
+
+    Source: Baker et al., "A Database and Evaluation Methodology for Optical Flow" (2011).
+    """
+    wheel = _color_wheel()
+    dx, dy = flow[..., 0], flow[..., 1]
+    length = np.minimum(np.hypot(dx, dy) / FLOW_OF_FULL_COLOR, 1)[..., None]
+    # The wheel begins to the left and turns clockwise, by the convention of its authors.
+    position = (np.arctan2(-dy, -dx) / np.pi + 1) / 2 * (len(wheel) - 1)
+    below = np.floor(position).astype(int)
+    share = (position - below)[..., None]
+    hue = wheel[below] * (1 - share) + wheel[(below + 1) % len(wheel)] * share
+    return np.rint(255 * (1 - length * (1 - hue))).astype(np.uint8)
+
+
+def write_flow(folder, flow):
+    """Writes flow as flow0000.jpg, flow0001.jpg, ... into the new `folder`."""
+    folder.mkdir()
+    for number, codes in enumerate(quantise_flow(flow)):
+        # (height, width, 2) -> dx above dy
+        image = np.concatenate([codes[..., 0], codes[..., 1]])
+        frame.write_image(folder / f"flow{number:04d}.jpg", image, FLOW_JPEG_QUALITY)
+
+
+def load_flow(folder):
+    """The stored flow of one clip.
+
+    Returns:
+        uint8 codes of `quantise_flow`, `(num_frames, height, width, 2)`.
+    """
+    paths = sorted(folder.glob("flow*.jpg"))
+    codes = np.stack([frame.read_image(path, cv2.IMREAD_GRAYSCALE) for path in paths])
+    return np.stack(np.split(codes, 2, axis=1), axis=-1)
+
+
+def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
+    """Computes the flow of every stored clip of `dataset`; finished clips are skipped.
+
+    Returns:
+        `stage.Report`.
+    """
+    clips = dataset.stored_clips("rgb")
+    command = f"python opticalflow.py {dataset.flags()}"
+    command += "" if algorithm == "tvl1" else f" --algorithm {algorithm}"
+    parameters = flow_parameters(dataset, algorithm)
+    disk.claim(dataset.flow_dir, parameters, command, rebuild)
+    jobs = [stage.Job(clip.path, dataset.flow_dir / clip.place(), str(clip.path)) for clip in clips]
+    preset = dataset.preset
+    size = int(2 * preset.num_frames * np.prod(preset.frame_size) * frame.BYTES_PER_PIXEL)
+    flow_one = functools.partial(clip_to_flow, algorithm=algorithm, num_frames=preset.num_frames)
+    return stage.run("opticalflow", flow_one, jobs, dataset.flow_dir, workers, bytes_per_job=size)
+
+
+def flow_parameters(dataset, algorithm):
+    """What the content of a flow folder depends on."""
+    return {
+        "algorithm": algorithm,
+        **ALGORITHMS[algorithm]().parameters,
+        "bound_px": FLOW_BOUND_PX,
+        "frames": disk.read_parameters(dataset.frame_dir),
+    }
+
+
+def clip_to_flow(source, partial, algorithm, num_frames):
+    """One job of the stage: the frame folder `source` to the new folder `partial`."""
+    frames = frame.load_frames(source)
+    if len(frames) != num_frames:
+        raise ValueError(f"{len(frames)} frames instead of {num_frames}. Run frame.py --rebuild.")
+    write_flow(partial, frames_to_flow(frames, algorithm))
+
+
+def show(dataset, folder):
+    """Writes one contact sheet per sign into `folder`: frames above their coloured flow."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first_of_sign = {clip.label: clip for clip in reversed(dataset.stored_clips("flow"))}
+    for label, clip in sorted(first_of_sign.items()):
+        frames = frame.load_frames(dataset.frame_dir / clip.place())
+        sheet = contact_sheet(frames, restore_flow(load_flow(clip.path)))
+        path = folder / f"{label}_{clip.name}.png"
+        frame.write_image(path, sheet)
+        print(path)
+
+
+def contact_sheet(frames, flow):
+    """A row of `SHOWN_FRAMES` frames above a row of their coloured flow, uint8 BGR."""
+    picked = frame.sample_indices(len(frames), min(SHOWN_FRAMES, len(frames)))
+    return np.vstack(
+        [
+            np.hstack([frames[i] for i in picked]),
+            np.hstack([flow_to_color(flow[i]) for i in picked]),
+        ]
+    )
+
+
+@functools.cache
+def _color_wheel():
+    """BGR in 0..1, `(55, 3)`: red, yellow, green, cyan, blue, magenta in perceptual steps."""
+    corners_rgb = [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 0, 0)]
+    steps = [15, 6, 4, 11, 13, 6]
+    rows = [
+        np.linspace(start, stop, count, endpoint=False)
+        for start, stop, count in zip(corners_rgb[:-1], corners_rgb[1:], steps, strict=True)
+    ]
+    return np.concatenate(rows)[:, ::-1]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    data.add_arguments(parser)
+    stage.add_arguments(parser)
+    parser.add_argument(
+        "--algorithm", choices=ALGORITHMS, default="tvl1", help="flow method (default: tvl1)"
+    )
+    parser.add_argument(
+        "--show",
+        type=Path,
+        metavar="DIR",
+        help="write a contact sheet of one stored clip per sign into DIR, and compute nothing",
+    )
+    args = parser.parse_args(argv)
+    dataset = data.Dataset(args.dataset, args.preset)
+    if args.show:
+        return show(dataset, args.show)
+    return extract_flow(dataset, args.algorithm, args.workers, args.rebuild).exit_status
+
+
+if __name__ == "__main__":
+    stage.command_line(main)

@@ -1,0 +1,276 @@
+"""Stage 5 of 5, from a shell: name the sign in recorded videos.
+
+    python predict.py hello.mp4
+    python predict.py --model model/<run> --json clips/*.mp4 folder_of_images
+
+reads   model/<run>/ (the newest one by default), video files, folders of images or of videos
+prints  the most probable signs, fused and per stream
+"""
+
+import argparse
+import collections
+import dataclasses
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+import dataset as data
+import frame
+import network_input
+import opticalflow
+import run_folder
+import stage
+
+CHANNELS = {"rgb": 3, "flow": 2}
+ENGINES = ("auto", "keras")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a clip shows.
+
+    `ranking` is [(class, name, probability)], best first, of the fused streams; `streams` has each
+    stream's probabilities in class order.
+    """
+
+    ranking: list
+    streams: dict
+
+    def to_dict(self):
+        """Plain lists and dicts, for JSON."""
+        return {
+            "ranking": [
+                {"class": label, "name": name, "probability": probability}
+                for label, name, probability in self.ranking
+            ],
+            "streams": self.streams,
+        }
+
+
+class Recognizer:
+    """Frames in, ranked signs out.
+
+    Args:
+        run_dir: folder of a trained run.
+        engine: what computes the networks, one of `ENGINES`; "auto" is the fastest there is.
+
+    Raises:
+        FileNotFoundError: no run there, or none of its networks.
+        ValueError: unknown engine, or a network that is unsafe, damaged or does not fit run.json.
+    """
+
+    def __init__(self, run_dir, engine="auto"):
+        if engine not in ENGINES:
+            raise ValueError(f"engine is one of {', '.join(ENGINES)}. Received: {engine}")
+        self.run = run_folder.Run.read(run_dir)
+        self.streams = self.run.streams
+        if not self.streams:
+            raise FileNotFoundError(f"{run_dir} has no network yet. Its training is unfinished.")
+        for stream in self.streams:
+            run_folder.check_model_file(self.run.model_file(stream))
+        self._networks = {stream: self._open(stream) for stream in self.streams}
+
+    def predict(self, frames):
+        """Recognises one clip.
+
+        Args:
+            frames: uint8 BGR, `(any number, any height, any width, 3)`, evenly spaced in time.
+
+        Returns:
+            `Answer`.
+
+        Raises:
+            ValueError: `frames` has another dtype or shape, or is empty.
+        """
+        frames = np.asarray(frames)
+        if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
+            raise ValueError(
+                "Expected uint8 BGR frames of shape (number, height, width, 3). "
+                f"Received: {frames.dtype} of shape {frames.shape}"
+            )
+        clip = self.stream(len(frames))
+        for image in frames:
+            clip.add(image)
+        return clip.answer()
+
+    def stream(self, num_frames):
+        """A clip whose frames arrive one by one; what can be done before the last one is done.
+
+        Args:
+            num_frames: number of frames that will arrive.
+
+        Returns:
+            `ClipStream`.
+        """
+        return ClipStream(self, num_frames)
+
+    def probabilities(self, stream, inputs):
+        """One network's answer.
+
+        Args:
+            stream: one of `self.streams`.
+            inputs: float32 `(batch, num_frames, height, width, channels)` of `network_input`.
+
+        Returns:
+            float32 `(batch, num_classes)`.
+        """
+        return np.asarray(self._networks[stream](inputs))
+
+    def fuse(self, streams):
+        """The fused probabilities of one or more clips.
+
+        Args:
+            streams: {stream: float `(..., num_classes)`}, one or both streams.
+
+        Returns:
+            float `(..., num_classes)`.
+        """
+        return fuse(streams, self.run.fusion_weight)
+
+    def _open(self, stream):
+        height, width = self.run.preset.input_size
+        shape = (self.run.preset.num_frames, height, width, CHANNELS[stream])
+        model = run_folder.open_network(self.run.model_file(stream), shape, len(self.run.signs))
+        return model.predict_on_batch
+
+
+class ClipStream:
+    """Made by `Recognizer.stream`."""
+
+    def __init__(self, recognizer, num_frames):
+        preset = recognizer.run.preset
+        picked = frame.sample_indices(num_frames, preset.num_frames)
+        self._recognizer = recognizer
+        self._frame_size = preset.frame_size
+        self._times_used = collections.Counter(picked)
+        self._num_frames = num_frames
+        self._num_added = 0
+        self._frames = []
+        self._flow = []
+        self._flow_stream = None
+        if "flow" in recognizer.streams:
+            self._flow_stream = opticalflow.FlowStream(recognizer.run.flow["algorithm"])
+
+    def add(self, image):
+        """Takes the next frame, uint8 BGR `(any height, any width, 3)`."""
+        times_used = self._times_used[self._num_added]
+        self._num_added += 1
+        if not times_used:
+            return
+        image = frame.fit_frame(image, *self._frame_size)
+        for _ in range(times_used):
+            self._frames.append(image)
+            if self._flow_stream:
+                self._flow.append(self._flow_stream.next(image))
+
+    def answer(self):
+        """The `Answer` to all frames.
+
+        Raises:
+            ValueError: not all of them have arrived.
+        """
+        if self._num_added != self._num_frames:
+            raise ValueError(f"{self._num_added} of {self._num_frames} frames have arrived.")
+        recognizer = self._recognizer
+        size = recognizer.run.preset.input_size
+        inputs = {}
+        if "rgb" in recognizer.streams:
+            inputs["rgb"] = network_input.rgb_input(np.stack(self._frames), *size)
+        if "flow" in recognizer.streams:
+            inputs["flow"] = network_input.flow_input(np.stack(self._flow), *size)
+        streams = {
+            stream: recognizer.probabilities(stream, clip[None])[0]
+            for stream, clip in inputs.items()
+        }
+        fused = recognizer.fuse(streams)
+        signs = recognizer.run.signs
+        ranking = [
+            (signs[i].label, signs[i].name, float(fused[i]))
+            for i in np.argsort(-fused, kind="stable")
+        ]
+        return Answer(ranking, {stream: scores.tolist() for stream, scores in streams.items()})
+
+
+def fuse(streams, weight):
+    """The weighted mean of both streams' probabilities; a single stream stays as it is.
+
+    Args:
+        streams: {"rgb" | "flow": float `(..., num_classes)`}.
+        weight: share of the RGB stream, 0 to 1.
+    """
+    if len(streams) == 1:
+        return next(iter(streams.values()))
+    return weight * streams["rgb"] + (1 - weight) * streams["flow"]
+
+
+def find_clips(paths):
+    """Video files and image folders among `paths`; of other folders, the videos below them.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or holds neither images nor videos.
+    """
+    clips = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"No file or folder {path}.")
+        below = sorted(path.rglob("*")) if path.is_dir() else []
+        if path.is_file() or any(
+            item.suffix.lower() in frame.IMAGE_SUFFIXES and item.parent == path for item in below
+        ):
+            clips.append(path)
+            continue
+        videos = [item for item in below if item.suffix.lower() in data.VIDEO_SUFFIXES]
+        if not videos:
+            raise FileNotFoundError(f"Neither images nor videos in the folder {path}.")
+        clips += videos
+    return clips
+
+
+def print_answer(path, answer, labels, num_shown):
+    """A line per sign: fused probability, then each stream's."""
+    print(path)
+    for label, name, probability in answer.ranking[:num_shown]:
+        per_stream = "  ".join(
+            f"{stream} {100 * scores[labels.index(label)]:5.1f} %"
+            for stream, scores in answer.streams.items()
+        )
+        print(f"  {100 * probability:5.1f} %  {name:24} {per_stream}")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="video file or folder")
+    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: auto")
+    parser.add_argument("--top", type=stage.positive_int, default=5, help="signs shown, default 5")
+    parser.add_argument("--json", action="store_true", help="a JSON object per clip and line")
+    args = parser.parse_args(argv)
+    clips = find_clips(args.clips)
+    recognizer = Recognizer(args.model or run_folder.newest(), args.engine)
+    preset = recognizer.run.preset
+    print(f"model: {recognizer.run.folder}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    failed = 0
+    for path in clips:
+        try:
+            answer = recognizer.predict(
+                frame.read_clip(path, preset.num_frames, *preset.frame_size)
+            )
+        except (OSError, ValueError) as error:
+            print(f"failed: {path}: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        if args.json:
+            print(json.dumps({"clip": str(path), **answer.to_dict()}), flush=True)
+        else:
+            print_answer(path, answer, recognizer.run.labels, args.top)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    stage.command_line(main)

@@ -1,0 +1,366 @@
+"""Stage 1 of 5: sort ChaLearn's zipped videos into one folder per sign.
+
+    python prepare_chalearn.py --dataset chalearn
+    python prepare_chalearn.py --dataset chalearn-020 --source data_set/chalearn
+    python prepare_chalearn.py --dataset toysigns
+
+reads   <source>/train.txt val.txt test.txt     label lists: colour file, depth file, label
+        <source>/train.zip val.zip test.zip     train/001/M_00001.avi colour, K_00001.avi depth;
+                                                or folders of unzipped videos, train/001/...
+        data_set/<dataset>/class.csv            the signs to take (all, where it is missing)
+writes  data_set/<dataset>/<split>/<class>/M_00001.avi
+        data_set/<dataset>-depth/<split>/<class>/K_00001.avi     with --depth
+        data_set/<dataset>/class.csv                             where it is missing
+
+<source> is data_set/<dataset>/, or for a subset such as chalearn-020 also data_set/chalearn/.
+ChaLearn's own names (train_list.txt, IsoGD_phase_1.zip, valid/...) are known too. Videos are taken
+out of a zip one by one. Videos of your own in data_set/<name>/train/<sign>/ need no preparation.
+"""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import filecmp
+import functools
+from pathlib import Path
+
+import dataset as data
+import label_list
+import stage
+import video_source
+from video_source import Member, Refused
+
+TRANSFERS = ("copy", "move", "link")
+MAX_SHOWN = 10
+NO_VIDEO = "-"
+CHALEARN_PAGE = "https://chalearnlap.cvc.uab.cat/dataset/21/description/"
+
+
+def prepare(
+    dataset,
+    source=None,
+    class_file=None,
+    depth=False,
+    transfer="copy",
+    val_fraction=0.0,
+    workers=None,
+    rebuild=False,
+):
+    """Sorts the listed videos into `data_set/<dataset>`; those that are there are skipped.
+
+    Args:
+        dataset: `dataset.Dataset`.
+        source: folder with label lists, and zips or folders of videos; see the module.
+        class_file: class.csv of the signs to take, by default the data set's own.
+        depth: also prepare the depth videos, as the data set `<dataset>-depth`.
+        transfer: what happens to videos that are unzipped already, one of `TRANSFERS`.
+        val_fraction: share of the training videos, 0 to 0.5, that become validation videos where
+            no list names any: sign by sign, by a hash of their names.
+        workers: see `stage.run`.
+        rebuild: delete the prepared videos first.
+
+    Returns:
+        `stage.Report`, colour and depth added up.
+
+    Raises:
+        FileNotFoundError: there are no lists; the message says where they come from.
+        ValueError: lists, class file or what is in the folder do not fit; nothing was done.
+    """
+    source = _find_source(dataset, source)
+    lists = label_list.find_lists(source)
+    signs, allowed = label_list.choose_signs(dataset, source, class_file)
+    rows, notes = label_list.read_lists(lists, allowed)
+    signs = signs or label_list.signs_of(dataset, rows)
+    sources = video_source.open_sources(source, lists)
+    notes += _left_out(rows, signs, sources)
+    rows = [row for row in rows if row.label in {sign.label for sign in signs}]
+    faults = _faults(dataset, source, sources)
+    if val_fraction:
+        rows = _split_off_val(rows, lists, val_fraction)
+        sources["val"] = sources["train"]
+    plan = {dataset: _jobs(dataset, rows, sources, "colour") + faults}
+    if depth:
+        depth_set = data.Dataset(f"{dataset.name}-depth", dataset.preset.name, dataset.root)
+        plan[depth_set] = _jobs(depth_set, rows, sources, "depth")
+    for target, jobs in plan.items():
+        _check(target, jobs, source, rebuild)
+        lost = [job for job in jobs if _is_lost(job)]
+        notes += [f"{job.label}: {job.source.reason}" for job in lost[:MAX_SHOWN]]
+    for note in notes:
+        print(note)
+    for target, jobs in plan.items():
+        _remove_outdated(target, jobs, rebuild)
+    reports = [_run(target, jobs, signs, transfer, workers) for target, jobs in plan.items()]
+    return _added_up(reports)
+
+
+def _find_source(dataset, source):
+    """The folder with the lists, or the reason why there is none."""
+    if source is not None and not Path(source).is_dir():
+        raise FileNotFoundError(f"--source is a folder with label lists. There is no {source}")
+    whole = dataset.video_dir.with_name(dataset.name.rpartition("-")[0] or dataset.name)
+    folders = [Path(source)] if source is not None else [dataset.video_dir, whole]
+    for folder in folders:
+        if label_list.find_lists(folder):
+            return folder
+    if source is None:
+        _refuse_prepared(dataset)
+    raise FileNotFoundError(
+        f"No label list in {folders[0]} (expected train.txt, val.txt, test.txt, or train_list.txt, "
+        "valid_list.txt, test_list.txt; beside them train.zip, val.zip, test.zip, or "
+        "IsoGD_phase_1.zip, IsoGD_phase_2.zip, or folders train/, valid/, test/). ChaLearn IsoGD "
+        f"is given by its owners to those who register: {CHALEARN_PAGE}. Put the files into "
+        f"{folders[0]} and start this command again, or name their folder with --source."
+    )
+
+
+def _refuse_prepared(dataset):
+    """Says what a folder without lists is instead: a data set already, or a wrong name."""
+    try:
+        dataset.videos()
+    except FileNotFoundError:
+        if not label_list.is_chalearn(dataset):
+            raise
+        return
+    raise ValueError(
+        f"{dataset.video_dir} has a folder per sign and no label lists: it needs no preparation. "
+        f"Next: `python frame.py {dataset.flags()}`."
+    )
+
+
+def _left_out(rows, signs, sources):
+    """What a person should know about rows, signs and files that are not used."""
+    labels = {sign.label for sign in signs}
+    listed = {row.label for row in rows}
+    notes = []
+    if outside := sum(row.label not in labels for row in rows):
+        notes.append(f"{outside:,} rows have a sign that is not selected: left out")
+    if labels - listed:
+        notes.append(f"no row has the sign {', '.join(sorted(labels - listed)[:5])}")
+    paths = [path for row in rows for path in (row.colour, row.depth)]
+    for source in set(sources.values()):
+        if names := source.repeated():
+            notes.append(f"{source.path}: {len(names):,} names are there twice, as {names[0]}")
+        if names := source.not_listed(paths):
+            notes.append(f"{source.path}: {len(names):,} files are in no list, as {names[0]}")
+    return sorted(notes)
+
+
+def _split_off_val(rows, lists, val_fraction):
+    """Turns some rows of train into rows of val, see `dataset.split_train_val`."""
+    if "val" in lists or "train" not in lists:
+        raise ValueError(
+            "--val-fraction takes videos from train where there is no list for val. Lists: "
+            + ", ".join(map(str, lists.values()))
+        )
+    clips = [data.Clip(row.split, row.label, row.name, Path(row.colour)) for row in rows]
+    _, val = data.split_train_val(clips, val_fraction)
+    moved = set(val)
+    return [
+        dataclasses.replace(row, split="val") if clip in moved else row
+        for row, clip in zip(rows, clips, strict=True)
+    ]
+
+
+def _jobs(dataset, rows, sources, kind):
+    """One job per row; a split of which no video can be had is a single job, which fails."""
+    by_split, folder = collections.defaultdict(list), dataset.video_dir
+    for row in rows:
+        listed = getattr(row, kind)
+        target = folder / f"{row.split}/{row.label}/{label_list.name_of(listed)}"
+        found = sources[row.split].find(listed, row.label)
+        by_split[row.split].append(stage.Job(found, target, f"{row.where}: {listed}"))
+    jobs = []
+    for split, group in by_split.items():
+        if all(map(_is_lost, group)):
+            reason = f"none of {len(group):,} {kind} videos can be had: {group[0].source.reason}"
+            jobs.append(_lost_job(dataset, f"split {split}, {group[0].label}", reason))
+        else:
+            jobs += group
+    return jobs
+
+
+def _faults(dataset, source, sources):
+    """Jobs that fail: members with unsafe paths, and zips without a list."""
+    return [
+        _lost_job(dataset, f"{place.path}: {name!r}", "the path leads out of the zip: not taken")
+        for place in set(sources.values())
+        for name in place.unsafe
+    ] + [
+        _lost_job(dataset, str(path), f"there is no {split}.txt beside it")
+        for split, path in video_source.zips_without_list(source, sources).items()
+    ]
+
+
+def _lost_job(dataset, label, reason):
+    return stage.Job(Refused(reason), dataset.video_dir / NO_VIDEO, label)
+
+
+def _is_lost(job):
+    return isinstance(job.source, Refused) and not job.target.exists()
+
+
+def _check(dataset, jobs, source, rebuild):
+    """Refuses a plan that can do nothing, or that would lose or mix up videos."""
+    if all(map(_is_lost, jobs)):
+        reasons = [f"{job.label}: {job.source.reason}" for job in jobs[:MAX_SHOWN]]
+        raise ValueError("no video can be had:\n  " + "\n  ".join(reasons))
+    unzipped = [job for job in jobs if isinstance(job.source, Path) and job.source != job.target]
+    if unzipped and source.resolve() == dataset.video_dir.resolve():
+        raise ValueError(
+            f"Unzipped videos lie in {dataset.video_dir} itself, where every folder is a sign "
+            f"({unzipped[0].source}). Move them and the lists to a folder of their own, and name "
+            "it with --source."
+        )
+    only_here = [job for job in jobs if job.target.exists() and not _can_be_had_again(job)]
+    leftovers = _leftovers(dataset, jobs)
+    if rebuild and (only_here or (unzipped and leftovers)):
+        raise ValueError(
+            f"--rebuild would delete videos in {dataset.video_dir} that are no more in {source}, "
+            f"as {only_here[0].target if only_here else leftovers[0]}. Delete them yourself if "
+            "you have them elsewhere."
+        )
+    if leftovers and not rebuild:
+        raise ValueError(
+            f"{dataset.video_dir} has {len(leftovers):,} videos of other lists, signs or "
+            f"--val-fraction, as {leftovers[0]}. To make it anew, add --rebuild."
+        )
+
+
+def _can_be_had_again(job):
+    return isinstance(job.source, Member) or (
+        isinstance(job.source, Path) and job.source != job.target
+    )
+
+
+def _leftovers(dataset, jobs):
+    """Prepared videos that are no target; videos with names of another kind are somebody's own."""
+    targets = {job.target for job in jobs}
+    found = sorted(dataset.video_dir.glob("*/c[0-9]*/[KM]_[0-9]*"))
+    return [path for path in found if path.parts[-3] in data.SPLITS and path not in targets]
+
+
+def _remove_outdated(dataset, jobs, rebuild):
+    """Deletes prepared videos that a newer zip has with other bytes; on rebuild, all."""
+    if rebuild:
+        for path in _leftovers(dataset, jobs):
+            path.unlink(missing_ok=True)
+    for job in jobs:
+        if job.target.exists() and (rebuild or _is_outdated(job)):
+            job.target.unlink(missing_ok=True)
+
+
+def _is_outdated(job):
+    return (
+        isinstance(job.source, Member)
+        and job.source.archive.stat().st_mtime_ns > job.target.stat().st_mtime_ns
+        and not job.source.is_content_of(job.target)
+    )
+
+
+def _run(dataset, jobs, signs, transfer, workers):
+    dataset.video_dir.mkdir(parents=True, exist_ok=True)
+    if not dataset.class_file.is_file():
+        data.write_class_file(dataset.class_file, signs)
+    sizes = [job.source.num_bytes for job in jobs if isinstance(job.source, Member)]
+    name = "prepare" if not dataset.name.endswith("-depth") else "prepare depth"
+    try:
+        report = stage.run(
+            name,
+            functools.partial(video_source.fetch, transfer=transfer),
+            jobs,
+            dataset.video_dir,
+            workers=workers,
+            bytes_per_job=sum(sizes) / max(len(jobs), 1),
+        )
+    finally:
+        video_source.close_zips()
+    if transfer == "move":
+        _remove_moved(jobs)
+    return report
+
+
+def _remove_moved(jobs):
+    """Deletes the sources of a move once their bytes are in place; nothing else."""
+    for job in jobs:
+        if not isinstance(job.source, Path) or not job.target.is_file():
+            continue
+        if job.target.is_symlink() or job.source.resolve() == job.target.resolve():
+            continue
+        if job.source.samefile(job.target) or filecmp.cmp(job.source, job.target, shallow=False):
+            job.source.unlink()
+            with contextlib.suppress(OSError):
+                job.source.parent.rmdir()
+
+
+def _added_up(reports):
+    first, *others = reports
+    for other in others:
+        first.done += other.done
+        first.skipped += other.skipped
+        first.failed += other.failed
+        first.warnings += other.warnings
+        first.seconds += other.seconds
+    return first
+
+
+def _print_splits(dataset):
+    """A line per split of what is there now."""
+    videos = collections.defaultdict(list)
+    for video in dataset.videos():
+        videos[video.split].append(video.label)
+    for split, labels in videos.items():
+        print(f"{split}: {len(labels):,} videos of {len(set(labels))} signs")
+
+
+def _fraction(text):
+    """An `argparse` type."""
+    value = float(text)
+    if not 0 <= value <= 0.5:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 0.5, received {text}")
+    return value
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="folder below data_set/")
+    parser.add_argument(
+        "--source",
+        metavar="DIR",
+        help="folder with lists and zips or unzipped videos (default: data_set/NAME)",
+    )
+    parser.add_argument(
+        "--class-file",
+        metavar="FILE",
+        help="class.csv of the signs to take (default: data_set/NAME/class.csv, else all signs)",
+    )
+    parser.add_argument("--depth", action="store_true", help="also prepare NAME-depth")
+    transfer = parser.add_mutually_exclusive_group()
+    for name, text in (("move", "move"), ("link", "hard-link")):
+        transfer.add_argument(
+            f"--{name}",
+            action="store_const",
+            dest="transfer",
+            const=name,
+            default="copy",
+            help=f"{text} videos that are unzipped already (default: copy)",
+        )
+    parser.add_argument(
+        "--val-fraction",
+        type=_fraction,
+        default=0.0,
+        metavar="F",
+        help="without a val list, this share of train becomes val (default: 0)",
+    )
+    stage.add_arguments(parser)
+    flags = vars(parser.parse_args(argv))
+    dataset = data.Dataset(flags.pop("dataset"))
+    report = prepare(dataset, **flags)
+    _print_splits(dataset)
+    print(f"Next: python frame.py {dataset.flags()}")
+    return report.exit_status
+
+
+if __name__ == "__main__":
+    stage.command_line(main)
