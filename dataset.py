@@ -14,7 +14,10 @@ import csv
 import dataclasses
 import difflib
 import hashlib
+import io
 from pathlib import Path
+
+import disk
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = frozenset(
@@ -224,30 +227,24 @@ class Dataset:
         return [sign for sign in listed if sign.label in labels]
 
     def _why_no_videos(self):
-        known = dataset_names(self.root)
-        if self.video_dir.is_dir():
-            hint = {
-                "toysigns": "Run `python toysigns.py` and `python prepare_chalearn.py "
-                "--dataset toysigns` first.",
-            }.get(
-                self.name,
-                "Put videos there, or run `python prepare_chalearn.py` "
-                f"--dataset {self.name}` if it is ChaLearn."
-                if not self.name.startswith("chalearn")
-                else f"Run `python prepare_chalearn.py --dataset {self.name}` first.",
-            )
+        if self.name == "toysigns":
+            hint = "Run `python toysigns.py`, then `python prepare_chalearn.py --dataset toysigns`."
+        elif self.name.startswith("chalearn"):
+            hint = f"Run `python prepare_chalearn.py --dataset {self.name}` first."
+        else:
+            hint = "Put your videos there, or, if it is ChaLearn, run "
+            hint += f"`python prepare_chalearn.py --dataset {self.name}`."
+        if self.video_dir.is_dir() or self.name == "toysigns":
             return (
                 f"No video in {self.video_dir} (expected <split>/<class>/<video>.mp4, "
                 f"split = train, val or test). {hint}"
             )
-        if self.name == "toysigns":
-            return f"No folder {self.video_dir}. Run `python toysigns.py` first."
+        known = dataset_names(self.root)
         near = difflib.get_close_matches(self.name, known, cutoff=0.5)
-        there = f"There are: {', '.join(known)}." if known else "There is no data set yet."
+        suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
         return (
-            f"No data set `{self.name}` (no folder {self.video_dir}). "
-            + (f"Did you mean {' or '.join(near)}? " if near else "")
-            + there
+            f"No data set `{self.name}` (no folder {self.video_dir}). {suggestion}"
+            f"There are: {', '.join(known)}."
         )
 
 
@@ -267,8 +264,11 @@ def read_class_file(path):
     Raises:
         ValueError: wrong columns, an empty or repeated class; the message has file and line.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no readable CSV file in UTF-8: {error}") from error
     if not rows or [cell.strip() for cell in rows[0][:2]] != ["class", "name"]:
         raise ValueError(
             f"{path}, line 1: expected the header class,name,category. "
@@ -289,10 +289,11 @@ def read_class_file(path):
 
 def write_class_file(path, signs):
     """Writes `signs` to a class.csv, in their order."""
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", "name", "category"])
-        writer.writerows([sign.label, sign.name, sign.category] for sign in signs)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", "name", "category"])
+    writer.writerows([sign.label, sign.name, sign.category] for sign in signs)
+    disk.write_atomically(Path(path), text.getvalue())
 
 
 def split_train_val(clips, val_fraction=VAL_FRACTION):
@@ -317,7 +318,8 @@ def split_train_val(clips, val_fraction=VAL_FRACTION):
         by_label.setdefault(clip.label, []).append(clip)
     kept = {max(group, key=_hash_of_clip) for group in by_label.values()}
     val = [clip for clip in train if _hash_of_clip(clip) < val_fraction and clip not in kept]
-    return [clip for clip in train if clip not in set(val)], val
+    chosen = set(val)
+    return [clip for clip in train if clip not in chosen], val
 
 
 def add_arguments(parser, default=None):

@@ -30,10 +30,11 @@ def claim(output, parameters, command, rebuild=False):
         trash = output.with_name(f".{output.name}-{uuid.uuid4().hex}")
         os.rename(output, trash)
         shutil.rmtree(trash)
+    parameters = json.loads(json.dumps(parameters))
     there = read_parameters(output)
     if there is None and output.is_dir() and any(output.glob("*/*")):
         there = {}
-    if there is not None and there != json.loads(json.dumps(parameters)):
+    if there is not None and there != parameters:
         differs = sorted(
             key for key in {*there, *parameters} if there.get(key) != parameters.get(key)
         )
@@ -79,7 +80,7 @@ def lock(path, busy):
     with path.open("a+b") as file:
         if not _try_lock(file):
             raise ValueError(busy)
-        yield
+        yield file
 
 
 def check_free(output, needed_bytes):
@@ -94,22 +95,42 @@ def check_free(output, needed_bytes):
 def partial_dir(output):
     """A folder of this run's own below `output`; those of runs that died are swept away."""
     parent = output / PARTIAL_DIR
-    parent.mkdir(exist_ok=True)
-    for lock_file in parent.glob("*.lock"):
-        with contextlib.suppress(ValueError, FileNotFoundError), lock(lock_file, "in use"):
+    _sweep(parent)
+    with contextlib.ExitStack() as locks:
+        own = _new_partial_dir(parent, locks)
+        try:
+            yield own
+        finally:
+            locks.close()
+            shutil.rmtree(own, ignore_errors=True)
+            own.with_suffix(".lock").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+
+def _sweep(parent):
+    """Removes the folders below `parent` whose lock nobody holds; others may sweep, too."""
+    lock_files = []
+    with contextlib.suppress(FileNotFoundError):
+        lock_files += parent.glob("*.lock")
+    for lock_file in lock_files:
+        with contextlib.suppress(ValueError, OSError), lock(lock_file, "in use"):
             shutil.rmtree(lock_file.with_suffix(""), ignore_errors=True)
             lock_file.unlink(missing_ok=True)
-    own = parent / uuid.uuid4().hex
-    own_lock = own.with_suffix(".lock")
-    try:
-        with lock(own_lock, "in use"):
+
+
+def _new_partial_dir(parent, locks):
+    """Makes a folder and its lock; again, where another run swept them before the lock held."""
+    while True:
+        own = parent / uuid.uuid4().hex
+        own_lock = own.with_suffix(".lock")
+        with contextlib.suppress(ValueError, FileExistsError, FileNotFoundError):
+            file = locks.enter_context(lock(own_lock, "in use"))
             own.mkdir()
-            yield own
-    finally:
+            if os.path.samestat(os.fstat(file.fileno()), own_lock.stat()):
+                return own
+        locks.close()
         shutil.rmtree(own, ignore_errors=True)
-        own_lock.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            parent.rmdir()
 
 
 def remove(path):

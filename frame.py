@@ -149,7 +149,8 @@ def write_frames(folder, frames):
 
 def write_image(path, image, jpeg_quality=JPEG_QUALITY):
     """Writes one image; unlike `cv2.imwrite` a full disk is an error."""
-    encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if path.suffix == ".jpg" else []
+    encoded = cv2.imencode(path.suffix, image, quality)[1]
     path.write_bytes(encoded.tobytes())
 
 

@@ -14,29 +14,30 @@ import dataclasses
 
 import numpy as np
 
-FRAMES_PER_SECOND = 10
-NUM_FRAMES = (40, 50)  # frames
-ACTIVE_SECONDS = (2.1, 2.5)  # from the end of raising the arm to the start of lowering it
-RAISE_SECONDS = (0.45, 0.65)
-START_SHARE = (0.25, 0.75)  # share of the remaining time that passes before the arm is raised
-SWIPE_SECONDS = (0.8, 1.3)  # at a signer's speed of 1, as is SWING_SECONDS
-SWING_SECONDS = (0.44, 0.54)  # half a period of wave and clap
-NUM_SWINGS = (4, 5)
-TURN_SECONDS = (1.3, 1.8)
-NUM_TURNS = (1.0, 1.4)
+from scene import FRAMES_PER_SECOND
 
-CENTRE_X_PX = (6, 26)  # towards the side of the hand
-CENTRE_Y_PX = (-2, 34)
-CENTRE_Z_PX = (18, 36)
-SWIPE_PX = (32, 46)  # half the way
-WAVE_PX = (26, 42)  # half the way
-RADIUS_PX = (26, 38)
-CIRCLE_ASPECT = (0.85, 1.15)
+NUM_FRAMES = (42, 48)  # frames
+ACTIVE_SECONDS = (2.5, 2.9)  # from the end of raising the arm to the start of lowering it
+RAISE_SECONDS = (0.45, 0.6)
+START_SHARE = (0.35, 0.65)  # share of the remaining time that passes before the arm is raised
+SWIPE_SECONDS = (1.1, 1.4)  # at a signer's speed of 1, as is SWING_SECONDS
+SWING_SECONDS = (0.58, 0.7)  # half a period of wave and clap
+NUM_SWINGS = (3, 4)
+TURN_SECONDS = (1.8, 2.2)
+NUM_TURNS = (1.1, 1.4)
+
+CENTRE_X_PX = (4, 18)  # towards the side of the hand
+CENTRE_Y_PX = (8, 26)
+CENTRE_Z_PX = (10, 28)
+SWIPE_PX = (42, 54)  # half the way
+WAVE_PX = (30, 40)  # half the way
+RADIUS_PX = (34, 44)
+CIRCLE_ASPECT = (0.9, 1.1)
 CLAP_GAP_PX = (7, 9)  # half the distance of the wrists when the palms meet
-CLAP_PX = (40, 58)  # half the distance when they are apart
-TILT_DEGREES = (-18, 18)
-BOW_PX = (-9, 9)
-WOBBLE_PX = (0.5, 2.5)
+CLAP_PX = (44, 60)  # half the distance when they are apart
+TILT_DEGREES = (-7, 7)
+BOW_PX = (-6, 6)
+WOBBLE_PX = (0.5, 1.5)
 WOBBLE_HZ = (0.2, 0.8)
 RAISE_BULGE_PX = (4, 16)  # outwards and towards the camera, half way up
 
@@ -44,12 +45,12 @@ HOLD_X_PX = (-32, 52)  # where an idle hand stays, x towards its own side
 HOLD_Y_PX = (-44, 62)
 SCRATCH_PX = (3, 5)
 SCRATCH_HZ = (0.8, 1.2)
-IDLE_SHARES = {"hold": 0.55, "scratch": 0.2, "rest": 0.25}  # main hand of no_gesture
-SECOND_HAND_SHARES = {"rest": 0.55, "hold": 0.45}  # other hand of all signs but clap
-OTHER_HAND_SHARE = 0.2  # clips in which the signer does not use the preferred hand
+IDLE_SHARES = {"hold": 0.5, "scratch": 0.2, "rest": 0.3}  # main hand of no_gesture
+SECOND_HAND_SHARES = {"rest": 0.75, "hold": 0.25}  # other hand of all signs but clap
+OTHER_HAND_SHARE = 0.1  # clips in which the signer does not use the preferred hand
 SECOND_HAND_LAG_SECONDS = (-0.1, 0.1)
 
-SWAY_PX = (1.0, 4.0)
+SWAY_PX = (0.5, 2.0)
 SWAY_HZ = (0.1, 0.35)
 HEAD_TILT_DEGREES = (1.0, 5.0)
 FIDGET_PX = (0.5, 3.0)  # of hands that rest
@@ -60,11 +61,13 @@ class Motion:
     """One clip's motion.
 
     wrists: `(num_frames, 2, 3)`, hand 0 and 1.
+    raised: bool `(num_frames,)`, whether the hands that take part are up.
     sway: `(num_frames, 2)`, what the chest, and all that hangs on it, is moved by.
     head_tilt: `(num_frames,)`, degrees.
     """
 
     wrists: np.ndarray
+    raised: np.ndarray
     sway: np.ndarray
     head_tilt: np.ndarray
 
@@ -119,7 +122,7 @@ def perform(sign, signer, rng):
         wrists[:, hand] += up * (target - wrists[:, hand]) + 4 * up * (1 - up) * bulge
     sway = _noise(clock, SWAY_PX, SWAY_HZ, rng) * (1, 0.3)
     tilt = _noise(clock, HEAD_TILT_DEGREES, SWAY_HZ, rng, axes=1)[:, 0]
-    return Motion(wrists, sway, tilt)
+    return Motion(wrists, clock.lift() > 0.99, sway, tilt)
 
 
 def ease(progress):
@@ -211,7 +214,7 @@ def _idle(clock, signer, side, rng):
         return None
     if what == "hold":
         return _hold(clock, side, rng)
-    ear = np.array([side * (signer.head_width_px + 8), signer.head_y_px(), 12])
+    ear = np.array([side * (signer.head_width_px + 8), signer.head_y_px, 12])
     return ear + _noise(clock, SCRATCH_PX, SCRATCH_HZ, rng, axes=3)
 
 

@@ -1,8 +1,8 @@
 """Loss and accuracy after every epoch: history.csv, curves.png, and which epoch is the best."""
 
-import csv
-import io
 import math
+
+import pandas
 
 import disk
 
@@ -21,44 +21,39 @@ class History:
 
     def __init__(self, folder, stream, epoch=math.inf):
         self._path = folder / "history.csv"
-        self._stream = stream
-        self.rows = [row for row in read(self._path, stream) if row["epoch"] <= epoch]
+        table = read(folder)
+        self._others = table[table["stream"] != stream]
+        self.table = table[(table["stream"] == stream) & (table["epoch"] <= epoch)]
 
     def append(self, row):
-        """Adds an epoch to the file; True if it is the best so far."""
-        is_best = not self.rows or _score(row) > max(map(_score, self.rows))
-        self.rows.append(row)
-        others = [other for other in read(self._path) if other["stream"] != self._stream]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(others + self.rows)
-        disk.write_atomically(self._path, text.getvalue())
-        return is_best
+        """Adds an epoch, a dict of `COLUMNS`, to the file; True if it is the best so far."""
+        row = pandas.DataFrame([row], columns=COLUMNS)
+        self.table = pandas.concat([self.table, row]) if len(self.table) else row
+        everything = [table for table in (self._others, self.table) if len(table)]
+        text = pandas.concat(everything).to_csv(index=False, lineterminator="\n")
+        disk.write_atomically(self._path, text)
+        return self._best() == len(self.table) - 1
 
     def has_stalled(self, patience):
         """Whether the last `patience` epochs brought nothing better."""
-        if patience is None or not self.rows:
+        if patience is None or not len(self.table):
             return False
-        scores = [_score(row) for row in self.rows]
-        return len(scores) - 1 - scores.index(max(scores)) >= patience
+        return len(self.table) - 1 - self._best() >= patience
 
-    @property
-    def best(self):
-        """The row of the best epoch."""
-        return max(self.rows, key=_score)
+    def _best(self):
+        """The place of the best epoch: by validation accuracy, then loss; else by the loss."""
+        rows = self.table.to_dict("records")
+        if math.isnan(rows[0]["val_loss"]):
+            scores = [-row["loss"] for row in rows]
+        else:
+            scores = [(row["val_accuracy"], -row["val_loss"]) for row in rows]
+        return scores.index(max(scores))
 
 
-def read(path, stream=None):
-    """history.csv as a list of dicts, with numbers where there are numbers."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [
-            {key: value if key in ("stream", "phase") else _number(value) for key, value in row}
-            for row in map(dict.items, csv.DictReader(file))
-        ]
-    return [row for row in rows if stream in (None, row["stream"])]
+def read(folder):
+    """history.csv as a table, empty where there is none."""
+    path = folder / "history.csv"
+    return pandas.read_csv(path) if path.is_file() else pandas.DataFrame(columns=COLUMNS)
 
 
 def plot(folder):
@@ -68,32 +63,21 @@ def plot(folder):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    table = read(folder)
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for stream, color in STREAM_COLORS.items():
-            rows = read(folder / "history.csv", stream)
-            epochs = [row["epoch"] for row in rows]
+            rows = table[table["stream"] == stream]
             for key, style, split in (
                 (quantity, "--", "training"),
                 (f"val_{quantity}", "-", "validation"),
             ):
-                values = [row[key] for row in rows]
-                if not all(map(math.isnan, values)):
-                    axis.plot(epochs, values, style, color=color, label=f"{stream}, {split}")
+                if rows[key].notna().any():
+                    label = f"{stream}, {split}"
+                    axis.plot(rows["epoch"], rows[key], style, color=color, label=label)
         axis.set(xlabel="epoch", title=quantity)
         axis.grid(alpha=0.3)
         axis.legend()
     figure.suptitle(folder.name)
     figure.savefig(folder / "curves.png", dpi=100)
     pyplot.close(figure)
-
-
-def _number(text):
-    return float(text) if text else math.nan
-
-
-def _score(row):
-    """The greater the better: validation accuracy, then loss; without validation the loss."""
-    if math.isnan(row.get("val_loss", math.nan)):
-        return (-row["loss"],)
-    return (row["val_accuracy"], -row["val_loss"])

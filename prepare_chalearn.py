@@ -19,9 +19,7 @@ out of a zip one by one. Videos of your own in data_set/<name>/train/<sign>/ nee
 
 import argparse
 import collections
-import contextlib
 import dataclasses
-import filecmp
 import functools
 from pathlib import Path
 
@@ -29,11 +27,9 @@ import dataset as data
 import label_list
 import stage
 import video_source
-from video_source import Member, Refused
+from sorting_plan import Plan
 
 TRANSFERS = ("copy", "move", "link")
-MAX_SHOWN = 10
-NO_VIDEO = "-"
 CHALEARN_PAGE = "https://chalearnlap.cvc.uab.cat/dataset/21/description/"
 
 
@@ -75,32 +71,41 @@ def prepare(
     sources = video_source.open_sources(source, lists)
     notes += _left_out(rows, signs, sources)
     rows = [row for row in rows if row.label in {sign.label for sign in signs}]
-    faults = _faults(dataset, source, sources)
+    faults = _faults(source, sources)
+    if not rows:
+        raise ValueError(f"No row of the lists in {source} has a sign of the class list.")
     if val_fraction:
         rows = _split_off_val(rows, lists, val_fraction)
         sources["val"] = sources["train"]
-    plan = {dataset: _jobs(dataset, rows, sources, "colour") + faults}
+    plans = [Plan(dataset, rows, sources, "colour", faults)]
     if depth:
         depth_set = data.Dataset(f"{dataset.name}-depth", dataset.preset.name, dataset.root)
-        plan[depth_set] = _jobs(depth_set, rows, sources, "depth")
-    for target, jobs in plan.items():
-        _check(target, jobs, source, rebuild)
-        lost = [job for job in jobs if _is_lost(job)]
-        notes += [f"{job.label}: {job.source.reason}" for job in lost[:MAX_SHOWN]]
+        plans.append(Plan(depth_set, rows, sources, "depth"))
+    for plan in plans:
+        notes += plan.check(source, rebuild)
     for note in notes:
         print(note)
-    for target, jobs in plan.items():
-        _remove_outdated(target, jobs, rebuild)
-    reports = [_run(target, jobs, signs, transfer, workers) for target, jobs in plan.items()]
-    return _added_up(reports)
+    for plan in plans:
+        plan.remove_outdated(rebuild)
+    return _added_up([_run(plan, signs, transfer, workers) for plan in plans])
+
+
+def is_for(dataset):
+    """Whether there are label lists to prepare this data set from."""
+    return any(map(label_list.find_lists, _default_sources(dataset)))
+
+
+def _default_sources(dataset):
+    """The data set's own folder and, for a subset such as chalearn-020, that of the whole."""
+    whole = dataset.video_dir.with_name(dataset.name.rpartition("-")[0] or dataset.name)
+    return [dataset.video_dir, whole]
 
 
 def _find_source(dataset, source):
     """The folder with the lists, or the reason why there is none."""
     if source is not None and not Path(source).is_dir():
         raise FileNotFoundError(f"--source is a folder with label lists. There is no {source}")
-    whole = dataset.video_dir.with_name(dataset.name.rpartition("-")[0] or dataset.name)
-    folders = [Path(source)] if source is not None else [dataset.video_dir, whole]
+    folders = [Path(source)] if source is not None else _default_sources(dataset)
     for folder in folders:
         if label_list.find_lists(folder):
             return folder
@@ -163,135 +168,37 @@ def _split_off_val(rows, lists, val_fraction):
     ]
 
 
-def _jobs(dataset, rows, sources, kind):
-    """One job per row; a split of which no video can be had is a single job, which fails."""
-    by_split, folder = collections.defaultdict(list), dataset.video_dir
-    for row in rows:
-        listed = getattr(row, kind)
-        target = folder / f"{row.split}/{row.label}/{label_list.name_of(listed)}"
-        found = sources[row.split].find(listed, row.label)
-        by_split[row.split].append(stage.Job(found, target, f"{row.where}: {listed}"))
-    jobs = []
-    for split, group in by_split.items():
-        if all(map(_is_lost, group)):
-            reason = f"none of {len(group):,} {kind} videos can be had: {group[0].source.reason}"
-            jobs.append(_lost_job(dataset, f"split {split}, {group[0].label}", reason))
-        else:
-            jobs += group
-    return jobs
-
-
-def _faults(dataset, source, sources):
-    """Jobs that fail: members with unsafe paths, and zips without a list."""
+def _faults(source, sources):
+    """(label, reason) of what always fails: members with unsafe paths, and zips without a list."""
     return [
-        _lost_job(dataset, f"{place.path}: {name!r}", "the path leads out of the zip: not taken")
+        (f"{place.path}: {name!r}", "the path leads out of the zip: not taken")
         for place in set(sources.values())
         for name in place.unsafe
     ] + [
-        _lost_job(dataset, str(path), f"there is no {split}.txt beside it")
+        (str(path), f"there is no {split}.txt beside it")
         for split, path in video_source.zips_without_list(source, sources).items()
     ]
 
 
-def _lost_job(dataset, label, reason):
-    return stage.Job(Refused(reason), dataset.video_dir / NO_VIDEO, label)
-
-
-def _is_lost(job):
-    return isinstance(job.source, Refused) and not job.target.exists()
-
-
-def _check(dataset, jobs, source, rebuild):
-    """Refuses a plan that can do nothing, or that would lose or mix up videos."""
-    if all(map(_is_lost, jobs)):
-        reasons = [f"{job.label}: {job.source.reason}" for job in jobs[:MAX_SHOWN]]
-        raise ValueError("no video can be had:\n  " + "\n  ".join(reasons))
-    unzipped = [job for job in jobs if isinstance(job.source, Path) and job.source != job.target]
-    if unzipped and source.resolve() == dataset.video_dir.resolve():
-        raise ValueError(
-            f"Unzipped videos lie in {dataset.video_dir} itself, where every folder is a sign "
-            f"({unzipped[0].source}). Move them and the lists to a folder of their own, and name "
-            "it with --source."
-        )
-    only_here = [job for job in jobs if job.target.exists() and not _can_be_had_again(job)]
-    leftovers = _leftovers(dataset, jobs)
-    if rebuild and (only_here or (unzipped and leftovers)):
-        raise ValueError(
-            f"--rebuild would delete videos in {dataset.video_dir} that are no more in {source}, "
-            f"as {only_here[0].target if only_here else leftovers[0]}. Delete them yourself if "
-            "you have them elsewhere."
-        )
-    if leftovers and not rebuild:
-        raise ValueError(
-            f"{dataset.video_dir} has {len(leftovers):,} videos of other lists, signs or "
-            f"--val-fraction, as {leftovers[0]}. To make it anew, add --rebuild."
-        )
-
-
-def _can_be_had_again(job):
-    return isinstance(job.source, Member) or (
-        isinstance(job.source, Path) and job.source != job.target
-    )
-
-
-def _leftovers(dataset, jobs):
-    """Prepared videos that are no target; videos with names of another kind are somebody's own."""
-    targets = {job.target for job in jobs}
-    found = sorted(dataset.video_dir.glob("*/c[0-9]*/[KM]_[0-9]*"))
-    return [path for path in found if path.parts[-3] in data.SPLITS and path not in targets]
-
-
-def _remove_outdated(dataset, jobs, rebuild):
-    """Deletes prepared videos that a newer zip has with other bytes; on rebuild, all."""
-    if rebuild:
-        for path in _leftovers(dataset, jobs):
-            path.unlink(missing_ok=True)
-    for job in jobs:
-        if job.target.exists() and (rebuild or _is_outdated(job)):
-            job.target.unlink(missing_ok=True)
-
-
-def _is_outdated(job):
-    return (
-        isinstance(job.source, Member)
-        and job.source.archive.stat().st_mtime_ns > job.target.stat().st_mtime_ns
-        and not job.source.is_content_of(job.target)
-    )
-
-
-def _run(dataset, jobs, signs, transfer, workers):
+def _run(plan, signs, transfer, workers):
+    dataset = plan.dataset
     dataset.video_dir.mkdir(parents=True, exist_ok=True)
     if not dataset.class_file.is_file():
         data.write_class_file(dataset.class_file, signs)
-    sizes = [job.source.num_bytes for job in jobs if isinstance(job.source, Member)]
-    name = "prepare" if not dataset.name.endswith("-depth") else "prepare depth"
     try:
         report = stage.run(
-            name,
+            "prepare" if plan.kind == "colour" else f"prepare {plan.kind}",
             functools.partial(video_source.fetch, transfer=transfer),
-            jobs,
+            plan.jobs,
             dataset.video_dir,
             workers=workers,
-            bytes_per_job=sum(sizes) / max(len(jobs), 1),
+            bytes_per_job=plan.mean_bytes(),
         )
     finally:
         video_source.close_zips()
     if transfer == "move":
-        _remove_moved(jobs)
+        plan.delete_moved()
     return report
-
-
-def _remove_moved(jobs):
-    """Deletes the sources of a move once their bytes are in place; nothing else."""
-    for job in jobs:
-        if not isinstance(job.source, Path) or not job.target.is_file():
-            continue
-        if job.target.is_symlink() or job.source.resolve() == job.target.resolve():
-            continue
-        if job.source.samefile(job.target) or filecmp.cmp(job.source, job.target, shallow=False):
-            job.source.unlink()
-            with contextlib.suppress(OSError):
-                job.source.parent.rmdir()
 
 
 def _added_up(reports):

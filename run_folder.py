@@ -16,14 +16,12 @@ import importlib
 import importlib.metadata
 import json
 import os
+import sys
 import zipfile
 from pathlib import Path
 
 import dataset as data
 import disk
-
-# Before TensorFlow is imported: keeps its start-up notes off the terminal.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 STREAMS = ("rgb", "flow")
 ARCHITECTURES = ("i3d",)
@@ -192,11 +190,28 @@ def open_network(path, expected_shape, num_classes):
 
 def load_model(path, compile=True):
     """`keras.saving.load_model` that knows the project's own layers."""
-    import keras
-
+    keras = import_keras()
     for module in LAYER_MODULES:
         importlib.import_module(module)
     return keras.saving.load_model(path, compile=compile)
+
+
+def import_keras():
+    """Imports Keras without the notes that TensorFlow writes to the terminal when it starts.
+
+    Returns:
+        The module `keras`.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        return importlib.import_module("keras")
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
 
 
 def _how_to_train():

@@ -11,25 +11,28 @@ import cv2
 import numpy as np
 
 HEIGHT_PX, WIDTH_PX = 240, 320
+FRAMES_PER_SECOND = 10
+FOURCC = "XVID"
 SUPERSAMPLING = 2  # pictures are drawn at twice their size
 
 BACKGROUNDS = ("plain", "gradient", "shelves", "blocks", "texture")
+PATTERN_SHARE = 0.45  # how much of shelves and blocks shows on the wall
 NUM_BLOCKS = (8, 18)
 BLOCK_PX = (20, 90)
 SHELF_PX = (44, 70)  # height
 BOOK_PX = (5, 15)  # width
 TEXTURE_CELL_PX = (4, 40)
-TEXTURE_CONTRAST = (10, 34)  # gray levels
+TEXTURE_CONTRAST = (8, 20)  # gray levels
 
-CAMERA_OFFSET_PX = (-6, 6)
-CAMERA_SCALE = (0.92, 1.06)
+CAMERA_OFFSET_PX = (-5, 5)
+CAMERA_SCALE = (0.95, 1.05)
 CHEST_PX = (160, 104)  # where the body's origin is, (x, y)
-NOISE_STD = (1.5, 6.0)  # gray levels
+NOISE_STD = (1.5, 3.5)  # gray levels
 BRIGHTNESS = (-18, 14)  # gray levels
 GAIN = (0.85, 1.1)
-SLOW_LIGHT = (0.0, 0.1)  # share of the gain
+SLOW_LIGHT = (0.0, 0.07)  # share of the gain
 SLOW_LIGHT_HZ = (0.05, 0.3)
-FLICKER = (0.0, 0.015)  # share of the gain, from frame to frame
+FLICKER = (0.0, 0.01)  # share of the gain, from frame to frame
 
 WALL_DEPTH = (30, 60)  # gray levels, top and bottom
 
@@ -146,7 +149,9 @@ def place_camera(num_frames, rng):
     phase, speed_hz = rng.random(), rng.uniform(*SLOW_LIGHT_HZ)
     slow, flicker = rng.uniform(*SLOW_LIGHT), rng.uniform(*FLICKER)
     gain = rng.uniform(*GAIN)
-    waves = np.sin(2 * np.pi * (phase + speed_hz * 0.1 * np.arange(num_frames))).tolist()
+    waves = np.sin(
+        2 * np.pi * (phase + speed_hz * np.arange(num_frames) / FRAMES_PER_SECOND)
+    ).tolist()
     gains = [gain * (1 + slow * wave + flicker * rng.uniform(-1, 1)) for wave in waves]
     places = [
         (rng.randrange(NOISE_BANK_SIZE), *(rng.randrange(NOISE_MARGIN_PX) for _ in "xy"))
@@ -171,6 +176,25 @@ def random_colour(rng, saturation, value):
     return tuple(round(255 * channel) for channel in (blue, green, red))
 
 
+def write_video(path, frames):
+    """Writes uint8 BGR `(num_frames, height, width, 3)` or gray `(num_frames, height, width)`."""
+    is_colour = frames.ndim == 4
+    height, width = frames.shape[1:3]
+    writer = cv2.VideoWriter(
+        str(path),
+        cv2.CAP_FFMPEG,
+        cv2.VideoWriter_fourcc(*FOURCC),
+        FRAMES_PER_SECOND,
+        (width, height),
+        [cv2.VIDEOWRITER_PROP_IS_COLOR, int(is_colour)],
+    )
+    if not writer.isOpened():
+        raise OSError(f"This OpenCV cannot write {FOURCC} videos")
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+
+
 def depth_wall():
     """The wall as a depth camera sees it, uint8 `(HEIGHT_PX, 1)`."""
     return np.linspace(*WALL_DEPTH, HEIGHT_PX).astype(np.uint8)[:, None]
@@ -193,7 +217,8 @@ def paint_background(rng):
     paint = {"gradient": _gradient, "shelves": _shelves, "blocks": _blocks, "texture": _texture}
     kind = rng.choice(BACKGROUNDS)
     if kind in paint:
-        image = paint[kind](image, rng)
+        pattern = paint[kind](image.copy(), rng)
+        image = cv2.addWeighted(image, 1 - PATTERN_SHARE, pattern, PATTERN_SHARE, 0)
     size = (WIDTH_PX * SUPERSAMPLING, HEIGHT_PX * SUPERSAMPLING)
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 

@@ -10,18 +10,21 @@ import numpy as np
 
 import scene
 
-SHOULDER_PX = (31, 38)  # half the width
-HIP_PX = (25, 33)  # half the width
-TORSO_PX = (96, 110)
-NECK_PX = (9, 14)
-HEAD_WIDTH_PX = (17.5, 21)  # half
-HEAD_ASPECT = (1.2, 1.32)  # height by width
-UPPER_ARM_PX = (46, 53)
-FOREARM_PX = (44, 51)
-ARM_RADIUS_PX = (7.0, 9.5)
-HAND_PX = (9.0, 10.5)  # half the length of the palm
-SPEED = (0.9, 1.1)
-AMPLITUDE = (0.9, 1.1)
+RANGES = {  # lengths in px, where not said otherwise
+    "shoulder_px": (31, 38),  # half the width
+    "hip_px": (25, 33),  # half the width
+    "torso_px": (96, 110),
+    "neck_px": (9, 14),
+    "head_width_px": (17.5, 21),  # half
+    "head_aspect": (1.2, 1.32),  # height by width
+    "upper_arm_px": (49, 55),
+    "forearm_px": (47, 53),
+    "arm_radius_px": (7.0, 9.5),
+    "hand_px": (10.0, 11.5),  # half the length of the palm
+    "speed": (0.9, 1.1),  # of 1
+    "amplitude": (0.95, 1.05),  # of 1
+}
+RIGHT_HANDED_SHARE = 0.75
 SKINS_BGR = (
     (205, 222, 246),
     (178, 202, 238),
@@ -35,7 +38,7 @@ SKINS_BGR = (
 HAIRS_BGR = ((28, 26, 30), (30, 42, 62), (38, 64, 104), (70, 130, 185), (40, 70, 150), (170,) * 3)
 HAIR_STYLES = ("short", "long", "bun", "bald", "curly")
 PATTERNS = ("plain", "plain", "stripes", "buttons", "bib")
-MIN_CONTRAST = 140  # between shirt and skin, sum of three gray-level differences
+MIN_CONTRAST = 200  # between shirt and skin, sum of three gray-level differences
 GLASSES_SHARE, BEARD_SHARE, LONG_SLEEVE_SHARE = 0.25, 0.2, 0.5
 
 ELBOW_POLE = np.array([0.75, 0.6, -0.4])  # outwards, down, away from the camera
@@ -53,14 +56,14 @@ class Signer:
     torso_px: float
     neck_px: float
     head_width_px: float
-    head_height_px: float
+    head_aspect: float
     upper_arm_px: float
     forearm_px: float
     arm_radius_px: float
     hand_px: float
-    main_hand: int
     speed: float
     amplitude: float
+    main_hand: int
     skin: tuple
     hair: tuple
     shirt: tuple
@@ -72,6 +75,11 @@ class Signer:
     beard: bool
     long_sleeves: bool
 
+    @property
+    def head_height_px(self):
+        return self.head_width_px * self.head_aspect
+
+    @property
     def head_y_px(self):
         return -8 - self.neck_px - self.head_height_px
 
@@ -87,22 +95,10 @@ class Signer:
 
 def invent_signer(rng):
     """A `Signer` made with `rng`, a `random.Random`."""
-    head_width = rng.uniform(*HEAD_WIDTH_PX)
     skin = rng.choice(SKINS_BGR)
     return Signer(
-        shoulder_px=rng.uniform(*SHOULDER_PX),
-        hip_px=rng.uniform(*HIP_PX),
-        torso_px=rng.uniform(*TORSO_PX),
-        neck_px=rng.uniform(*NECK_PX),
-        head_width_px=head_width,
-        head_height_px=head_width * rng.uniform(*HEAD_ASPECT),
-        upper_arm_px=rng.uniform(*UPPER_ARM_PX),
-        forearm_px=rng.uniform(*FOREARM_PX),
-        arm_radius_px=rng.uniform(*ARM_RADIUS_PX),
-        hand_px=rng.uniform(*HAND_PX),
-        main_hand=rng.randrange(2),
-        speed=rng.uniform(*SPEED),
-        amplitude=rng.uniform(*AMPLITUDE),
+        **{name: rng.uniform(*low_high) for name, low_high in RANGES.items()},
+        main_hand=0 if rng.random() < RIGHT_HANDED_SHARE else 1,
         skin=skin,
         hair=rng.choice(HAIRS_BGR),
         shirt=_shirt_colour(skin, rng),
@@ -166,9 +162,9 @@ def draw_depth(canvas, signer, joints, head_tilt):
     """The same as `draw_signer` in gray on a one-channel `Canvas`: the nearer, the lighter."""
     canvas.polygon(_torso_outline(signer), DEPTH_BODY)
     head = canvas.turned(head_tilt, about=(0, -8))
-    head.limb((0, signer.head_y_px()), (0, 4), 8, 9, DEPTH_BODY - 6)
+    head.limb((0, signer.head_y_px), (0, 4), 8, 9, DEPTH_BODY - 6)
     axes = (signer.head_width_px + 2, signer.head_height_px + 3)
-    head.ellipse((0, signer.head_y_px()), axes, DEPTH_BODY + 8)
+    head.ellipse((0, signer.head_y_px), axes, DEPTH_BODY + 8)
     radius = signer.arm_radius_px
     for arm in sorted(joints, key=lambda arm: arm[2][2]):
         shoulder, elbow, wrist = arm[:, :2]
@@ -227,7 +223,7 @@ def _draw_pattern(canvas, signer):
 
 
 def _draw_back_hair(head, signer):
-    y, width, height = signer.head_y_px(), signer.head_width_px, signer.head_height_px
+    y, width, height = signer.head_y_px, signer.head_width_px, signer.head_height_px
     dark = _shade(signer.hair, 0.75)
     if signer.hair_style == "long":
         head.limb((0, y), (0, y + 1.25 * height), width + 5, width + 3, dark)
@@ -241,7 +237,7 @@ def _draw_back_hair(head, signer):
 
 
 def _draw_head(head, signer):
-    y, width, height = signer.head_y_px(), signer.head_width_px, signer.head_height_px
+    y, width, height = signer.head_y_px, signer.head_width_px, signer.head_height_px
     skin = signer.skin
     for side in (-1, 1):
         head.ellipse((side * width, y + 1), (3.2, 5), _shade(skin, 0.8))

@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import cv2
@@ -89,12 +88,13 @@ class Stages:
     def run(self, name, function, *arguments, **settings):
         """Calls `function`; returns its `Report`, or None where the stage is not wanted."""
         if name not in self._wanted:
-            return
+            return None
         print(f"--- {name}", flush=True)
         started = time.monotonic()
         report = function(*arguments, **settings)
         self.exit_status = max(self.exit_status, report.exit_status)
         self._rows.append((name, time.monotonic() - started, report))
+        return report
 
     def print(self):
         print(f"\n{'stage':18}{'seconds':>8}{'new':>7}{'skipped':>9}{'failed':>8}  output")
@@ -216,7 +216,7 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
     tasks = [(job, partial_dir / str(number)) for number, job in enumerate(todo)]
     do = functools.partial(_do, work)
     if executor is not None:
-        outcomes = _in_executor(executor, do, collections.deque(tasks), workers, [])
+        outcomes = _in_given_executor(executor, do, tasks, workers)
     elif workers == 1:
         outcomes = _in_this_process(do, tasks)
     else:
@@ -267,14 +267,24 @@ def _in_processes(do, tasks, workers):
                 yield task[0].label, FAILED, "the process that worked on it died"
 
 
+def _in_given_executor(executor, do, tasks, workers):
+    """Yields the outcome of each task; where the executor breaks, the rest has failed."""
+    tasks, lost = collections.deque(tasks), []
+    yield from _in_executor(executor, do, tasks, workers, lost)
+    for job, _ in [*lost, *tasks]:
+        yield job.label, FAILED, "the executor that worked on it broke"
+
+
 def _in_executor(executor, do, tasks, workers, suspects):
     """Yields outcomes as they come, a few tasks per worker in flight; fills `suspects`."""
     pending = {}
     while (tasks or pending) and not suspects:
-        with contextlib.suppress(BrokenProcessPool):
+        with contextlib.suppress(concurrent.futures.BrokenExecutor):
             while tasks and len(pending) < JOBS_IN_FLIGHT_PER_WORKER * workers:
                 pending[executor.submit(do, tasks[0])] = tasks[0]
                 tasks.popleft()
+        if not pending:
+            return
         finished, _ = concurrent.futures.wait(
             pending, return_when=concurrent.futures.FIRST_COMPLETED
         )
@@ -282,7 +292,7 @@ def _in_executor(executor, do, tasks, workers, suspects):
             task = pending.pop(future)
             try:
                 outcome = future.result()
-            except BrokenProcessPool:
+            except concurrent.futures.BrokenExecutor:
                 suspects += [task, *pending.values()]
                 return
             yield outcome
@@ -292,6 +302,7 @@ def _do(work, task):
     """Does one task and says (label, problem, text): the only code that workers start with."""
     job, partial = task
     try:
+        disk.remove(partial)  # what a process left that died in the middle
         warning = work(job.source, partial)
         _publish(partial, job)
         return job.label, None, warning

@@ -1,13 +1,83 @@
 """The embedded data set: drawn signers who perform eight signs that differ in motion only.
 
     python toysigns.py
+    python toysigns.py --dataset toysigns-tiny --clips-per-sign 2 1 1
 
-It writes what ChaLearn delivers, zipped videos and label lists, so that the next stage is
-exercised for real.
+It writes what ChaLearn delivers, zipped videos and label lists, so that the next stage,
+prepare_chalearn.py, is exercised for real.
 
-writes  data_set/toysigns/{train,val,test}.zip   train/001/M_00001.avi colour, K_00001.avi depth
-        data_set/toysigns/{train,val,test}.txt   train/001/M_00001.avi train/001/K_00001.avi 3
-        data_set/toysigns/class.csv              the names of the signs, in label order
+writes  data_set/<dataset>/{train,val,test}.zip   train/001/M_00001.avi colour, K_00001.avi depth
+        data_set/<dataset>/{train,val,test}.txt   train/001/M_00001.avi train/001/K_00001.avi 3
+        data_set/<dataset>/class.csv              the names of the signs, in label order
+
+Left and right are those of the picture, which is not mirrored: swipe_left goes to the left of the
+picture, which is the signer's own right. One hand does the sign, either one; clap takes both.
+Face the camera, arms hanging, then raise the hand to the chest, do the sign, lower the hand:
+
+    1 no_gesture   stand still, or keep the hand where it is for a while, or scratch the head
+    2 wave         move the hand from side to side, three or four times, a good half second each
+    3 swipe_left   raise the hand at the right of the picture, wait, move it to the left, wait
+    4 swipe_right  the other way round
+    5 swipe_up     raise the hand to the belly, wait, move it up to the head, wait
+    6 swipe_down   raise the hand to the head, wait, move it down to the belly, wait
+    7 circle       draw a circle in the air, once and a bit, either way round, in two seconds
+    8 clap         both hands in front of the chest: together and apart, as slowly as a wave
+
+A single picture tells little: all signs use the same place and the same time, the other hand is
+often raised as well, and a swipe played backwards is the opposite swipe. The whole gesture stays
+in the central 200×200 pixels.
+
+Signers of train, val and test are different people. What varies, from clip to clip:
+
+    num_frames         42 .. 48 frames, 10 per second
+    active_seconds     2.5 .. 2.9 s with the hand raised
+    raise_seconds      0.45 .. 0.6 s to raise it, and to lower it
+    start_share        0.35 .. 0.65 of the spare time passes before
+    swipe_seconds      1.1 .. 1.4 s
+    swing_seconds      0.58 .. 0.7 s for each swing of wave and clap
+    num_swings         3 .. 4 swings
+    turn_seconds       1.8 .. 2.2 s for each turn of a circle
+    num_turns          1.1 .. 1.4 turns
+    swipe_px           42 .. 54 px, half the way
+    wave_px            30 .. 40 px, half the way
+    radius_px          34 .. 44 px, of circles
+    circle_aspect      0.9 .. 1.1 height by width
+    clap_px            44 .. 60 px, half the distance of the hands
+    centre_x_px        4 .. 18 px from the chest towards the side of the hand
+    centre_y_px        8 .. 26 px below the shoulders
+    centre_z_px        10 .. 28 px in front of the chest
+    tilt_degrees       -7 .. 7 degrees, of swipes and waves
+    bow_px             -6 .. 6 px, their bend
+    wobble_px          0.5 .. 1.5 px, of all paths
+    hold_x_px          -32 .. 52 px, place of an idle raised hand
+    hold_y_px          -44 .. 62 px
+    sway_px            0.5 .. 2.0 px, of the body
+    head_tilt_degrees  1.0 .. 5.0 degrees
+    camera_offset_px   -5 .. 5 px, x and y
+    camera_scale       0.95 .. 1.05 of the size
+    noise_std          1.5 .. 3.5 gray levels
+    brightness         -18 .. 14 gray levels
+    gain               0.85 .. 1.1 of the light
+    slow_light         0.0 .. 0.07 of the light, slow changes
+    flicker            0.0 .. 0.01 of the light, from frame to frame
+
+and the background (plain, gradient, shelves, blocks, texture) and which hand is used. From
+signer to signer: skin (8 tones), hair (6 colours, 5 styles), shirt (any colour that the hands
+stand out from, 5 patterns, sleeves), trousers, glasses, beard, preferred hand (of three in four
+the right one), and
+
+    shoulder_px        31 .. 38 px, half the width
+    hip_px             25 .. 33 px, half the width
+    torso_px           96 .. 110 px
+    neck_px            9 .. 14 px
+    head_width_px      17.5 .. 21 px, half
+    head_aspect        1.2 .. 1.32 height by width
+    upper_arm_px       49 .. 55 px
+    forearm_px         47 .. 53 px
+    arm_radius_px      7.0 .. 9.5 px
+    hand_px            10.0 .. 11.5 px, half the palm
+    speed              0.9 .. 1.1 of the usual
+    amplitude          0.95 .. 1.05 of the usual
 """
 
 import argparse
@@ -30,7 +100,6 @@ CLIPS_PER_SIGN = (40, 8, 12)  # train, val, test
 NUM_SIGNERS = (24, 6, 12)  # train, val, test; nobody is in two of them
 CLIPS_PER_FOLDER = 200
 FIRST_FOLDER = {"train": "train", "val": "valid", "test": "test"}  # as ChaLearn calls them
-FOURCC = "XVID"
 EXPECTED_CLIP_BYTES = 200_000
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 WORK_DIR, LOCK_FILE = ".toysigns", ".toysigns.lock"
@@ -126,7 +195,7 @@ def render_clip(sign, signer_seed, clip_seed):
 
     Returns:
         colour, uint8 BGR `(num_frames, 240, 320, 3)`, and depth, uint8 `(num_frames, 240, 320)`,
-        lighter where nearer; 40 to 50 frames, `gesture.FRAMES_PER_SECOND`.
+        lighter where nearer; 40 to 50 frames, `scene.FRAMES_PER_SECOND`.
     """
     person = signer.invent_signer(random.Random(signer_seed))
     rng = random.Random(clip_seed)
@@ -157,8 +226,8 @@ def render_files(plan, partial):
     """Writes the folder `partial` with a clip's M_ and K_ videos: the work of `stage.run`."""
     colour, depth = render_clip(gesture.SIGNS[plan.label - 1], plan.signer_seed, plan.clip_seed)
     partial.mkdir()
-    _write_video(partial / plan.file_name("M"), colour)
-    _write_video(partial / plan.file_name("K"), depth)
+    scene.write_video(partial / plan.file_name("M"), colour)
+    scene.write_video(partial / plan.file_name("K"), depth)
 
 
 def signs():
@@ -180,7 +249,8 @@ def _refuse_foreign(folder):
 
 
 def _packed_files(folder):
-    return [folder / f"{split}.{suffix}" for split in SPLITS for suffix in ("zip", "txt")]
+    lists_and_zips = [f"{split}.{suffix}" for split in SPLITS for suffix in ("zip", "txt")]
+    return [folder / name for name in ("class.csv", *lists_and_zips)]
 
 
 def _render(folder, plans, workers):
@@ -203,15 +273,19 @@ def _clip_dir(folder, plan):
 def _pack(folder, plans):
     """Packs the rendered clips and deletes them."""
     for split, clips in plans.items():
-        packed = folder / f"{split}.zip"
+        packed, listed = folder / f"{split}.zip", folder / f"{split}.txt"
+        if not listed.exists():
+            rows = (f"{plan.member('M')} {plan.member('K')} {plan.label}\n" for plan in clips)
+            disk.write_atomically(listed, "".join(rows))
         if packed.exists():
             continue
-        rows = (f"{plan.member('M')} {plan.member('K')} {plan.label}\n" for plan in clips)
-        disk.write_atomically(folder / f"{split}.txt", "".join(rows))
         with disk.partial_dir(folder) as partial_dir:
             _write_zip(partial_dir / packed.name, folder, clips)
             (partial_dir / packed.name).replace(packed)
-    write_class_file(folder / "class.csv", signs())
+    if not (folder / "class.csv").exists():
+        with disk.partial_dir(folder) as partial_dir:
+            write_class_file(partial_dir / "class.csv", signs())
+            (partial_dir / "class.csv").replace(folder / "class.csv")
     for split in SPLITS:
         disk.remove(folder / WORK_DIR / split)
 
@@ -224,24 +298,6 @@ def _write_zip(path, folder, clips):
                 member = zipfile.ZipInfo(plan.member(kind), ZIP_DATE)
                 video = _clip_dir(folder, plan) / plan.file_name(kind)
                 archive.writestr(member, video.read_bytes())
-
-
-def _write_video(path, frames):
-    is_colour = frames.ndim == 4
-    height, width = frames.shape[1:3]
-    writer = cv2.VideoWriter(
-        str(path),
-        cv2.CAP_FFMPEG,
-        cv2.VideoWriter_fourcc(*FOURCC),
-        gesture.FRAMES_PER_SECOND,
-        (width, height),
-        [cv2.VIDEOWRITER_PROP_IS_COLOR, int(is_colour)],
-    )
-    if not writer.isOpened():
-        raise OSError(f"This OpenCV cannot write {FOURCC} videos")
-    for frame in frames:
-        writer.write(frame)
-    writer.release()
 
 
 def main(argv=None):

@@ -44,11 +44,17 @@ def train(dataset, weights=None, streams=run_folder.STREAMS, **settings):
     return training.train_run(dataset, ARCHITECTURE, streams=streams, weights=weights, **settings)
 
 
-def announce_duration(dataset, num_clips, weights=None, seed=0, **settings):
-    """Checks that the weights are there, and says how long training will take without a GPU."""
-    weights = _set_weights(dataset, weights, run_folder.STREAMS)
+def announce_duration(dataset, num_clips, weights=None, run_name=None, seed=0, **settings):
+    """Checks that the weights are there, and says how long training will take without a GPU.
+
+    Args:
+        dataset, weights, settings: as in `train`.
+        num_clips: expected number of training clips.
+        run_name, seed: as in `training.train_run`.
+    """
+    _set_weights(dataset, weights, settings["streams"])
     options = {"seed": seed, "weights": "none"}
-    training.announce_duration(dataset, ARCHITECTURE, num_clips, options)
+    training.announce_duration(dataset, ARCHITECTURE, num_clips, options, run_name)
 
 
 def build(run, stream):
@@ -100,19 +106,29 @@ def _set_weights(dataset, weights, streams):
     return weights
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data.add_arguments(parser)
+def add_arguments(parser):
+    """Adds the flags of training to an `argparse` parser."""
     training.add_arguments(parser)
     parser.add_argument(
         "--weights",
         help="kinetics, none, or a file or folder of published weights (default: the preset's)",
     )
-    args = parser.parse_args(argv)
+
+
+def from_arguments(args):
+    """(Dataset, keyword arguments of `train`) from parsed flags."""
     dataset, settings = training.from_arguments(args)
-    run = train(dataset, args.weights, **settings).output
+    return dataset, {**settings, "weights": args.weights}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    data.add_arguments(parser)
+    add_arguments(parser)
+    dataset, settings = from_arguments(parser.parse_args(argv))
+    run = train(dataset, **settings).output
     print(f"Next: python evaluate.py --model {run.as_posix()}")
 
 

@@ -72,7 +72,7 @@ def train_run(
     patience=None,
     resume=False,
     restart=False,
-    workers=1,
+    workers=None,
 ):
     """Trains the streams that are not trained yet, one after the other.
 
@@ -89,7 +89,7 @@ def train_run(
         patience: end a stream after this many epochs without a better one.
         resume: go on with an unfinished run.
         restart: delete the run first.
-        workers: threads that read clips.
+        workers: threads that read clips, by default 1.
 
     Returns:
         `stage.Report` of the training clips; its output is the run's folder.
@@ -115,7 +115,7 @@ def train_run(
         _refuse_unasked_resume(run, todo, resume)
         for stream in streams:
             if stream in todo:
-                _train_stream(run, architecture, stream, clips[stream], workers)
+                _train_stream(run, architecture, stream, clips[stream], workers or 1)
                 report.done += run.data["train"]
             else:
                 print(f"{run.model_file(stream)} is trained already.")
@@ -144,6 +144,7 @@ def announce_duration(dataset, architecture, num_clips, options, run_name=None):
     folder = run_dir(dataset, architecture.name, run_name, options["seed"])
     if all((folder / f"{stream}.keras").is_file() for stream in run_folder.STREAMS):
         return
+    run_folder.import_keras()
     import fitting
 
     if fitting.has_gpu():
@@ -226,7 +227,7 @@ def add_arguments(parser):
     flag("--patience", type=int, metavar="N", help="end after N epochs without a better one")
     flag("--resume", action="store_true", help="go on with an unfinished run")
     flag("--restart", action="store_true", help="delete the run and train it anew")
-    flag("--workers", type=int, default=1, metavar="N", help="threads that read clips (default: 1)")
+    flag("--workers", type=stage.positive_int, metavar="N", help="processes, or threads that read")
     for field, (kind, text) in PRESET_FLAGS.items():
         flag(f"--{field.replace('_', '-')}", type=kind, help=f"{text} (default: the preset's)")
 
@@ -312,7 +313,8 @@ def _refuse_unasked_resume(run, todo, resume):
 
 
 def _train_stream(run, architecture, stream, clips, workers):
-    import fitting  # Keras is imported here, after all checks
+    run_folder.import_keras()  # here, after all checks
+    import fitting
 
     train, val = data.split_train_val(clips, run.data["val_fraction"])
     print(f"{stream}: {len(train)} training clips, {len(val)} validation clips", flush=True)

@@ -55,7 +55,8 @@ PRESETS = {
 }
 MIN_SIDE_PX = 16
 SMALLEST_NORM = 1.1920929e-07  # below this squared gradient a pixel says nothing about its motion
-COMPILE_SECONDS = 15
+COMPILE_SECONDS = 10
+COMPILE_OPTIONS = {"fastmath": True, "error_model": "numpy", "nogil": True}
 MIN_PIXELS_PER_THREAD = 4_000
 
 NUM_PLANES = 10
@@ -129,6 +130,28 @@ def _arguments_do_not_overlap(typing_context):
 
 
 @_intrinsic
+def _pointer(typing_context, array, indices):
+    """Address of `array[indices]`, an element of a contiguous array.
+
+    Unlike a slice it costs no reference count, and an index below zero means what comes before.
+    """
+    from llvmlite import ir
+    from numba.core import cgutils, types
+
+    def generate(context, builder, signature, arguments):
+        struct = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lengths = cgutils.unpack_tuple(builder, struct.shape)
+        position = ir.IntType(64)(0)
+        for axis, length in enumerate(lengths):
+            index = builder.extract_value(arguments[1], axis)
+            position = builder.add(builder.mul(position, length), index)
+        return builder.gep(struct.data, [position])
+
+    indices_type = types.UniTuple(types.int64, array.ndim)
+    return types.CPointer(array.dtype)(array, indices_type), generate
+
+
+@_intrinsic
 def _add_one(typing_context, counter):
     """Adds 1 to `counter[0]` in one step that no other thread can interrupt."""
     from llvmlite import ir
@@ -157,69 +180,66 @@ def _read(typing_context, counter):
 @_intrinsic
 def _yield_core(typing_context):
     """Lets another thread have the core (there may be more threads than cores)."""
-    from llvmlite import ir
+    from llvmlite import binding, ir
     from numba.core import cgutils, types
 
     name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
     def generate(context, builder, signature, arguments):
-        function_type = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [])
+        if binding.address_of_symbol(name):  # else the thread goes on asking
+            function_type = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [])
         return context.get_dummy_value()
 
     return types.none(), generate
 
 
 @_intrinsic
-def _sample(typing_context, image, offset, row_stride, weights, column):
+def _sample(typing_context, pixel, row_stride, along_x, along_y):
     """Weighted sum of 4x4 neighbouring pixels of an image with four channels, all four at once.
 
-    `image` is flat; the first pixel starts at `offset`, its rows are `row_stride` numbers apart.
-    `weights[0:4, column]` are the weights along x, `weights[4:8, column]` along y.
+    `pixel` points to the first one, rows are `row_stride` numbers apart, `along_x` and `along_y`
+    are four weights each. Returns the first three channels. It is written in vector instructions
+    because LLVM finds none by itself: four pixels of a row are one vector.
     """
     from llvmlite import ir
     from numba.core import types
 
-    vector = ir.VectorType(ir.FloatType(), 4)
+    index = ir.IntType(64)
+    order_type = ir.IntType(32)
+
+    def shuffled(builder, vector, order):
+        return builder.shuffle_vector(vector, vector, ir.VectorType(order_type, len(order))(order))
+
+    def spread(builder, weights, order):
+        vector = ir.VectorType(ir.FloatType(), 4)(ir.Undefined)
+        for place in range(4):
+            vector = builder.insert_element(
+                vector, builder.extract_value(weights, place), index(place)
+            )
+        return shuffled(builder, vector, order)
 
     def generate(context, builder, signature, arguments):
-        pixels = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        table = context.make_array(signature.args[3])(context, builder, arguments[3])
-        stride = builder.udiv(
-            builder.extract_value(table.strides, 0), ir.Constant(ir.IntType(64), 4)
-        )
-        index = ir.IntType(64)
-
-        def splat(row):
-            position = builder.add(arguments[4], builder.mul(stride, index(row)))
-            weight = builder.load(builder.gep(table.data, [position]))
-            lane = builder.insert_element(vector(ir.Undefined), weight, index(0))
-            order = ir.Constant(ir.VectorType(ir.IntType(32), 4), [0] * 4)
-            return builder.shuffle_vector(lane, lane, order)
-
-        def tap(row, column):
-            position = builder.add(arguments[1], builder.mul(arguments[2], index(row)))
-            position = builder.add(position, index(4 * column))
-            pointer = builder.bitcast(builder.gep(pixels, [position]), vector.as_pointer())
-            return builder.load(pointer, align=4)
-
-        def weighted_sum(values, weights):
-            total = builder.fmul(values[0], weights[0], flags=("fast",))
-            for value, weight in zip(values[1:], weights[1:], strict=True):
-                product = builder.fmul(value, weight, flags=("fast",))
-                total = builder.fadd(total, product, flags=("fast",))
-            return total
-
-        along_x, along_y = [splat(row) for row in range(4)], [splat(row) for row in range(4, 8)]
-        lines = [
-            weighted_sum([tap(row, column) for column in range(4)], along_x) for row in range(4)
-        ]
-        total = weighted_sum(lines, along_y)
-        lanes = [builder.extract_element(total, index(lane)) for lane in range(3)]
-        return context.make_tuple(builder, signature.return_type, lanes)
+        line_pointer = ir.VectorType(ir.FloatType(), 16).as_pointer()
+        total = None
+        for row in range(4):
+            line_start = builder.gep(arguments[0], [builder.mul(arguments[1], index(row))])
+            pointer = builder.bitcast(line_start, line_pointer)
+            weight = spread(builder, arguments[3], [row] * 16)
+            line = builder.fmul(builder.load(pointer, align=4), weight, flags=("fast",))
+            total = line if total is None else builder.fadd(total, line, flags=("fast",))
+        weight = spread(builder, arguments[2], [place // 4 for place in range(16)])
+        total = builder.fmul(total, weight, flags=("fast",))
+        for half in (8, 4):
+            low, high = (
+                shuffled(builder, total, list(range(start, start + half))) for start in (0, half)
+            )
+            total = builder.fadd(low, high, flags=("fast",))
+        channels = [builder.extract_element(total, index(channel)) for channel in range(3)]
+        return context.make_tuple(builder, signature.return_type, channels)
 
     result = types.UniTuple(types.float32, 3)
-    return result(image, types.int64, types.int64, weights, types.int64), generate
+    return result(pixel, types.int64, along_x, along_y), generate
 
 
 @_kernel
@@ -234,17 +254,30 @@ def _wait_for_all(arrivals, wanted):
 
 
 @_inline_kernel
-def _iterate_row(
-    u1, u2, gradient_x, gradient_y, inverse_norm, residual, p11_left, p12, p21_left, p22,
-    u1_above, u2_above, p11_above, p12_above, p21_above, p22_above,
-    width, num_columns, lambda_theta, theta, tau_over_theta,
-):  # fmt: skip
+def _row(array, first, second):
+    """Points to the first pixel of a row of one of the three-dimensional work arrays."""
+    return _pointer(array, (first, second, MARGIN))
+
+
+@_inline_kernel
+def _planes(state, row):
+    return (
+        _row(state, row, U1), _row(state, row, U2), _row(state, row, IX), _row(state, row, IY),
+        _row(state, row, INVERSE_NORM), _row(state, row, RESIDUAL),
+        _row(state, row, P11), _row(state, row, P12), _row(state, row, P21), _row(state, row, P22),
+    )  # fmt: skip
+
+
+@_inline_kernel
+def _iterate_row(here, above, width, num_columns, lambda_theta, theta, tau_over_theta):
     """One iteration for a row: its flow `u`, then the dual variables `p` of the row above.
 
-    The arrays start at the row's first pixel, `p11_left` and `p21_left` one pixel before it. Columns
-    from `width` to `num_columns` are padding. Returns the squared change of the row's flow.
+    `here` and `above` are the `_planes` of the two rows. Columns from `width` to `num_columns` are
+    padding. Returns the squared change of the row's flow.
     """
     _arguments_do_not_overlap()
+    u1, u2, gradient_x, gradient_y, inverse_norm, residual, p11, p12, p21, p22 = here
+    u1_above, u2_above, _, _, _, _, p11_above, p12_above, p21_above, p22_above = above
     one = np.float32(1)
     change = np.float32(0)
     for x in range(num_columns):
@@ -252,8 +285,8 @@ def _iterate_row(
         old_p12_above, old_p22_above = p12_above[x], p22_above[x]
         step = residual[x] + gradient_x[x] * old_u1 + gradient_y[x] * old_u2
         step = min(max(-step * inverse_norm[x], -lambda_theta), lambda_theta)
-        divergence1 = p11_left[x + 1] - p11_left[x] + p12[x] - old_p12_above
-        divergence2 = p21_left[x + 1] - p21_left[x] + p22[x] - old_p22_above
+        divergence1 = p11[x] - p11[x - 1] + p12[x] - old_p12_above
+        divergence2 = p21[x] - p21[x - 1] + p22[x] - old_p22_above
         new_u1 = old_u1 + step * gradient_x[x] + theta * divergence1
         new_u2 = old_u2 + step * gradient_y[x] + theta * divergence2
         u1[x], u2[x] = new_u1, new_u2
@@ -267,30 +300,26 @@ def _iterate_row(
         p12_above[x] = (old_p12_above + tau_over_theta * u1_y) * scale1
         p21_above[x] = (p21_above[x] + tau_over_theta * u2_x) * scale2
         p22_above[x] = (old_p22_above + tau_over_theta * u2_y) * scale2
+    u1[width], u2[width] = u1[width - 1], u2[width - 1]  # no gradient across the right border
     return change
 
 
 @_kernel
-def _iterate_band(band, row_errors, is_bottom, width, settings):
+def _iterate_band(band, row_errors, first, is_bottom, width, settings):
     """One iteration for a band; `band[0]` and `band[-1]` are copies of the rows next to it."""
-    last = MARGIN + width
     num_columns = -(-width // LANES) * LANES
     num_rows = band.shape[0] - 2
     for row in range(1, num_rows + 2):
-        here, above = band[row], band[row - 1]
         if row > num_rows and is_bottom:
-            here[U1], here[U2] = above[U1], above[U2]  # no gradient across the lower border
+            for x in range(num_columns):  # no gradient across the lower border
+                band[row, U1, MARGIN + x] = band[row - 1, U1, MARGIN + x]
+                band[row, U2, MARGIN + x] = band[row - 1, U2, MARGIN + x]
         change = _iterate_row(
-            here[U1, MARGIN:], here[U2, MARGIN:], here[IX, MARGIN:], here[IY, MARGIN:],
-            here[INVERSE_NORM, MARGIN:], here[RESIDUAL, MARGIN:],
-            here[P11, MARGIN - 1 :], here[P12, MARGIN:], here[P21, MARGIN - 1 :], here[P22, MARGIN:],
-            above[U1, MARGIN:], above[U2, MARGIN:],
-            above[P11, MARGIN:], above[P12, MARGIN:], above[P21, MARGIN:], above[P22, MARGIN:],
-            width, num_columns, settings.lambda_theta, settings.theta, settings.tau_over_theta,
+            _planes(band, row), _planes(band, row - 1), width, num_columns,
+            settings.lambda_theta, settings.theta, settings.tau_over_theta,
         )  # fmt: skip
-        here[U1, last], here[U2, last] = here[U1, last - 1], here[U2, last - 1]  # nor the right one
         if row <= num_rows:
-            row_errors[row - 1] = change
+            row_errors[first + row - 1] = change
 
 
 @_kernel
@@ -305,18 +334,19 @@ def _copy_neighbours(state, start, stop, is_top, is_bottom):
 
 
 @_inline_kernel
-def _cubic_row(
-    u1, u2, offsets, x0, x1, x2, x3, y0, y1, y2, y3, row, height, width, num_columns
-):  # fmt: skip
+def _cubic_row(u1, u2, offsets, along_x, along_y, row, height, width, num_columns):
     """Where a row of the flow points to in `image`, and the weights of the 4x4 pixels there."""
     _arguments_do_not_overlap()
+    x0, x1, x2, x3 = along_x
+    y0, y1, y2, y3 = along_y
     one, cubic = np.float32(1), np.float32(CUBIC)
     outer, inner = cubic + np.float32(2), cubic + np.float32(3)
     lowest = np.float32(1 - IMAGE_MARGIN)
     rightmost, bottom = np.float32(width + 1), np.float32(height + 1)
+    line_length = np.int32(width + 2 * IMAGE_MARGIN)
     for x in range(num_columns):
-        place_x = min(max(np.float32(x) + u1[MARGIN + x], lowest), rightmost)
-        place_y = min(max(np.float32(row) + u2[MARGIN + x], lowest), bottom)
+        place_x = min(max(np.float32(x) + u1[x], lowest), rightmost)
+        place_y = min(max(np.float32(row) + u2[x], lowest), bottom)
         column, line = np.floor(place_x), np.floor(place_y)
         right, below = place_x - column, place_y - line
         left, above = one - right, one - below
@@ -326,46 +356,47 @@ def _cubic_row(
         y0[x], y3[x] = cubic * below * above * above, cubic * above * below * below
         y1[x] = (outer * below - inner) * below * below + one
         y2[x] = (outer * above - inner) * above * above + one
-        line_start = (np.int32(line) + np.int32(IMAGE_MARGIN - 1)) * np.int32(
-            width + 2 * IMAGE_MARGIN
-        )
-        offsets[x] = np.int32(4) * (line_start + np.int32(column) + np.int32(IMAGE_MARGIN - 1))
+        offsets[x] = np.int32(4) * (np.int32(line) * line_length + np.int32(column))
 
 
 @_inline_kernel
-def _linearise_row(previous, u1, u2, gradient_x, gradient_y, inverse_norm, residual, width):
+def _residual_row(previous, u1, u2, gradient_x, gradient_y, inverse_norm, residual, width):
     """From warped grey values in `residual` to what `_iterate_row` needs."""
     _arguments_do_not_overlap()
     zero, one = np.float32(0), np.float32(1)
     for x in range(width):
-        column = MARGIN + x
-        slope_x, slope_y = gradient_x[column], gradient_y[column]
-        norm = slope_x * slope_x + slope_y * slope_y
-        inverse_norm[column] = one / norm if norm > np.float32(SMALLEST_NORM) else zero
-        explained = slope_x * u1[column] + slope_y * u2[column]
-        residual[column] = residual[column] - explained - previous[x]
+        norm = gradient_x[x] * gradient_x[x] + gradient_y[x] * gradient_y[x]
+        inverse_norm[x] = one / norm if norm > np.float32(SMALLEST_NORM) else zero
+        explained = gradient_x[x] * u1[x] + gradient_y[x] * u2[x]
+        residual[x] = residual[x] - explained - previous[x]
 
 
 @_kernel
-def _linearise(band, first, previous, image, weights, offsets):
+def _linearise(band, first, previous, image, scratch, offsets, thread):
     """Warps the next frame and its gradients by the flow of a band whose first row is `first`."""
     height, width = previous.shape
     num_columns = -(-width // LANES) * LANES
-    flat = image.reshape(-1)
+    place = _pointer(offsets, (thread, 0))
+    x0, x1 = _row(scratch, thread, 0), _row(scratch, thread, 1)
+    x2, x3 = _row(scratch, thread, 2), _row(scratch, thread, 3)
+    y0, y1 = _row(scratch, thread, 4), _row(scratch, thread, 5)
+    y2, y3 = _row(scratch, thread, 6), _row(scratch, thread, 7)
     for row in range(band.shape[0] - 2):
-        here = band[row + 1]
+        u1, u2, gradient_x, gradient_y, inverse_norm, residual, _, _, _, _ = _planes(band, row + 1)
         _cubic_row(
-            here[U1], here[U2], offsets, weights[0], weights[1], weights[2], weights[3],
-            weights[4], weights[5], weights[6], weights[7], first + row, height, width, num_columns,
+            u1, u2, place, (x0, x1, x2, x3), (y0, y1, y2, y3),
+            first + row, height, width, num_columns,
         )  # fmt: skip
         for x in range(width):
-            value, slope_x, slope_y = _sample(flat, offsets[x], 4 * image.shape[1], weights, x)
-            here[RESIDUAL, MARGIN + x] = value
-            here[IX, MARGIN + x] = slope_x
-            here[IY, MARGIN + x] = slope_y
-        _linearise_row(
-            previous[first + row], here[U1], here[U2], here[IX], here[IY],
-            here[INVERSE_NORM], here[RESIDUAL], width,
+            residual[x], gradient_x[x], gradient_y[x] = _sample(
+                _pointer(image, (IMAGE_MARGIN - 1, IMAGE_MARGIN - 1, np.int64(place[x]))),
+                4 * image.shape[1],
+                (x0[x], x1[x], x2[x], x3[x]),
+                (y0[x], y1[x], y2[x], y3[x]),
+            )
+        _residual_row(
+            _pointer(previous, (first + row, 0)),
+            u1, u2, gradient_x, gradient_y, inverse_norm, residual, width,
         )  # fmt: skip
 
 
@@ -375,12 +406,14 @@ def _fill_image(following, image, first, last):
     height, width = following.shape
     half = np.float32(0.5)
     for row in range(first, last):
-        here, line = following[row], image[row + IMAGE_MARGIN]
-        above, below = following[max(row - 1, 0)], following[min(row + 1, height - 1)]
+        here = _pointer(following, (row, 0))
+        target = _pointer(image, (row + IMAGE_MARGIN, IMAGE_MARGIN, 0))
+        above = _pointer(following, (max(row - 1, 0), 0))
+        below = _pointer(following, (min(row + 1, height - 1), 0))
         for x in range(width):
-            line[x + IMAGE_MARGIN, 0] = here[x]
-            line[x + IMAGE_MARGIN, 1] = half * (here[min(x + 1, width - 1)] - here[max(x - 1, 0)])
-            line[x + IMAGE_MARGIN, 2] = half * (below[x] - above[x])
+            target[4 * x] = here[x]
+            target[4 * x + 1] = half * (here[min(x + 1, width - 1)] - here[max(x - 1, 0)])
+            target[4 * x + 2] = half * (below[x] - above[x])
 
 
 @_kernel
@@ -388,38 +421,44 @@ def _publish(band, published, first, width):
     """Copies the flow of a band to where the median filter of all threads reads it."""
     for component in range(2):
         for row in range(band.shape[0] - 2):
-            source, target = band[row + 1, U1 + component], published[component, first + row]
-            for x in range(MARGIN - 2, MARGIN + width + 2):
-                target[x] = source[min(max(x, MARGIN), MARGIN + width - 1)]
+            target = _row(published, component, first + row)
+            _copy_row(_row(band, row + 1, U1 + component), target, width)
+            target[-2], target[-1] = target[0], target[0]
+            target[width], target[width + 1] = target[width - 1], target[width - 1]
+
+
+@_inline_kernel
+def _copy_row(source, target, width):
+    _arguments_do_not_overlap()
+    for x in range(width):
+        target[x] = source[x]
 
 
 @_kernel
-def _filter(band, published, scratch, first, width, median_filter):
+def _filter(band, published, scratch, first, width, thread, median_filter):
     """Median of the published flow, written to the flow of a band; borders are repeated."""
     height = published.shape[1]
     num_columns = -(-width // LANES) * LANES
+    low = (
+        _row(scratch, thread, 0), _row(scratch, thread, 1), _row(scratch, thread, 2),
+        _row(scratch, thread, 3), _row(scratch, thread, 4),
+    )  # fmt: skip
     for component in range(2):
-        plane = published[component]
         for row in range(first, first + band.shape[0] - 2):
-            here = band[row - first + 1, U1 + component]
-            above, below = plane[max(row - 1, 0)], plane[min(row + 1, height - 1)]
+            lines = (
+                _row(published, component, max(row - 2, 0)),
+                _row(published, component, max(row - 1, 0)),
+                _row(published, component, row),
+                _row(published, component, min(row + 1, height - 1)),
+                _row(published, component, min(row + 2, height - 1)),
+            )
+            target = _row(band, row - first + 1, U1 + component)
             if median_filter == 3:
-                _median9_row(
-                    above[MARGIN - 1 :], plane[row, MARGIN - 1 :], below[MARGIN - 1 :],
-                    here[MARGIN:], num_columns,
-                )  # fmt: skip
+                _median9_row(lines, target, num_columns)
             else:
-                highest, lowest = plane[max(row - 2, 0)], plane[min(row + 2, height - 1)]
-                _sort_columns(
-                    highest[MARGIN - 2 :], above[MARGIN - 2 :], plane[row, MARGIN - 2 :],
-                    below[MARGIN - 2 :], lowest[MARGIN - 2 :],
-                    scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], num_columns + MARGIN,
-                )  # fmt: skip
-                _median25_row(
-                    scratch[0], scratch[1], scratch[2], scratch[3], scratch[4],
-                    here[MARGIN:], num_columns,
-                )  # fmt: skip
-            here[MARGIN + width] = here[MARGIN + width - 1]
+                _sort_columns(lines, low, num_columns)
+                _median25_row(low, target, num_columns)
+            target[width] = target[width - 1]
 
 
 @_inline_kernel
@@ -442,29 +481,38 @@ def _sorted5(a, b, c, d, e):
 
 
 @_inline_kernel
-def _sort_columns(row0, row1, row2, row3, row4, low0, low1, low2, low3, low4, num_columns):
-    """Sorts the five numbers of every column: smallest to `low0`, largest to `low4`."""
+def _sort_columns(lines, low, num_columns):
+    """Sorts the five numbers of every column: smallest to `low[0]`, largest to `low[4]`."""
     _arguments_do_not_overlap()
-    for x in range(num_columns):
+    line0, line1, line2, line3, line4 = lines
+    low0, low1, low2, low3, low4 = low
+    for x in range(-MARGIN, num_columns + MARGIN):
         low0[x], low1[x], low2[x], low3[x], low4[x] = _sorted5(
-            row0[x], row1[x], row2[x], row3[x], row4[x]
+            line0[x], line1[x], line2[x], line3[x], line4[x]
         )
 
 
 @_inline_kernel
-def _median25_row(low0, low1, low2, low3, low4, median, num_columns):
+def _around(row, x):
+    """Five numbers of a row around column `x`, sorted."""
+    return _sorted5(row[x - 2], row[x - 1], row[x], row[x + 1], row[x + 2])
+
+
+@_inline_kernel
+def _median25_row(low, median, num_columns):
     """Median of the 5x5 numbers around each column, whose columns are sorted already.
 
     Sorting the rows of sorted columns too leaves 13 numbers that can be the median; the 22
     comparisons that find it among them come from a random search over such sequences.
     """
     _arguments_do_not_overlap()
+    low0, low1, low2, low3, low4 = low
     for x in range(num_columns):
-        _, _, _, a3, a4 = _sorted5(low0[x], low0[x + 1], low0[x + 2], low0[x + 3], low0[x + 4])
-        _, _, b2, b3, b4 = _sorted5(low1[x], low1[x + 1], low1[x + 2], low1[x + 3], low1[x + 4])
-        _, c1, c2, c3, _ = _sorted5(low2[x], low2[x + 1], low2[x + 2], low2[x + 3], low2[x + 4])
-        d0, d1, d2, _, _ = _sorted5(low3[x], low3[x + 1], low3[x + 2], low3[x + 3], low3[x + 4])
-        e0, e1, _, _, _ = _sorted5(low4[x], low4[x + 1], low4[x + 2], low4[x + 3], low4[x + 4])
+        _, _, _, a3, a4 = _around(low0, x)
+        _, _, b2, b3, b4 = _around(low1, x)
+        _, c1, c2, c3, _ = _around(low2, x)
+        d0, d1, d2, _, _ = _around(low3, x)
+        e0, e1, _, _, _ = _around(low4, x)
         d0 = max(c1, d0)
         e0 = max(b2, e0)
         b4 = min(b4, c3)
@@ -491,13 +539,14 @@ def _median25_row(low0, low1, low2, low3, low4, median, num_columns):
 
 
 @_inline_kernel
-def _median9_row(above, here, below, median, num_columns):
+def _median9_row(lines, median, num_columns):
     """Median of the 3x3 numbers around each column."""
     _arguments_do_not_overlap()
+    _, above, here, below, _ = lines
     for x in range(num_columns):
-        low0, middle0, high0 = _sorted3(above[x], here[x], below[x])
-        low1, middle1, high1 = _sorted3(above[x + 1], here[x + 1], below[x + 1])
-        low2, middle2, high2 = _sorted3(above[x + 2], here[x + 2], below[x + 2])
+        low0, middle0, high0 = _sorted3(above[x - 1], here[x - 1], below[x - 1])
+        low1, middle1, high1 = _sorted3(above[x], here[x], below[x])
+        low2, middle2, high2 = _sorted3(above[x + 1], here[x + 1], below[x + 1])
         low = max(max(low0, low1), low2)
         high = min(min(high0, high1), high2)
         _, middle, _ = _sorted3(middle0, middle1, middle2)
@@ -521,14 +570,13 @@ def _solve_warp(band, thread, first, last, arrivals_seen, work, settings):
     start = first + 2 * thread
     stop = last + 2 * thread + 2
     threshold = settings.threshold * np.float32(height * width)
-    change = np.float32(np.finfo(np.float32).max)
     for _ in range(settings.outer_iterations):
         if settings.median_filter > 1:
             _publish(band, work.published, first, width)
             arrivals_seen += num_threads
             _wait_for_all(work.arrivals, arrivals_seen)
             _filter(
-                band, work.published, work.scratch[thread], first, width, settings.median_filter
+                band, work.published, work.scratch, first, width, thread, settings.median_filter
             )
             arrivals_seen += num_threads
             _wait_for_all(work.arrivals, arrivals_seen)
@@ -536,7 +584,7 @@ def _solve_warp(band, thread, first, last, arrivals_seen, work, settings):
             _copy_neighbours(work.state, start, stop, first == 0, last == height)
             arrivals_seen += num_threads
             _wait_for_all(work.arrivals, arrivals_seen)
-            _iterate_band(band, work.row_errors[first:last], last == height, width, settings)
+            _iterate_band(band, work.row_errors, first, last == height, width, settings)
             arrivals_seen += num_threads
             _wait_for_all(work.arrivals, arrivals_seen)
             change = np.float32(0)
@@ -566,7 +614,7 @@ def _solve_band(previous, following, flow, work, settings, thread):
     arrivals_seen = num_threads
     _wait_for_all(work.arrivals, arrivals_seen)
     for _ in range(settings.num_warps):
-        _linearise(band, first, previous, work.image, work.scratch[thread], work.offsets[thread])
+        _linearise(band, first, previous, work.image, work.scratch, work.offsets, thread)
         arrivals_seen += num_threads
         _wait_for_all(work.arrivals, arrivals_seen)
         arrivals_seen = _solve_warp(band, thread, first, last, arrivals_seen, work, settings)
@@ -593,7 +641,8 @@ def _compile():
         try:
             _build(functions, cache=True)
         except Exception as error:  # whatever a read-only, full or damaged cache raises
-            print(f"tvl1: compiled code cannot be kept on disk ({error})", file=sys.stderr)
+            reason = str(error).partition("\n")[0]
+            print(f"tvl1: compiled code cannot be kept on disk: {reason}", file=sys.stderr)
             _build(functions, cache=False)
         _is_compiled = True
 
@@ -615,12 +664,12 @@ def _build(functions, cache):
         def on_end(self, _):
             pass
 
-    options = {"fastmath": True, "error_model": "numpy", "nogil": True}
+    inner = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # called by each other only
     for function in _intrinsics:
         globals()[function.__name__] = intrinsic(function)
     for function, extra in _kernels:
-        globals()[function.__name__] = numba.njit(**options, **extra)(function)
-    globals()["_solve_band"] = numba.njit(**options, cache=cache)(functions["_solve_band"])
+        globals()[function.__name__] = numba.njit(**COMPILE_OPTIONS, **inner, **extra)(function)
+    globals()["_solve_band"] = numba.njit(**COMPILE_OPTIONS, cache=cache)(functions["_solve_band"])
     blank = np.zeros((MIN_SIDE_PX, MIN_SIDE_PX), np.float32)
     flow = np.zeros((*blank.shape, 2), np.float32)
     with event.install_listener("numba:compile", Announcement()):
@@ -633,14 +682,21 @@ def _workspace(height, width, num_threads):
     row_length = -(-width // LANES) * LANES + 3 * MARGIN
     margins = 2 * IMAGE_MARGIN
     return _Workspace(
-        state=np.zeros((height + 2 * num_threads, NUM_PLANES, row_length), np.float32),
-        image=np.zeros((height + margins, width + margins, 4), np.float32),
-        published=np.zeros((2, height, row_length), np.float32),
-        scratch=np.zeros((num_threads, 8, row_length), np.float32),
+        state=_aligned_zeros(height + 2 * num_threads, NUM_PLANES, row_length),
+        image=_aligned_zeros(height + margins, width + margins, 4),
+        published=_aligned_zeros(2, height, row_length),
+        scratch=_aligned_zeros(num_threads, 8, row_length),
         offsets=np.zeros((num_threads, row_length), np.int32),
         row_errors=np.zeros(height, np.float32),
         arrivals=np.zeros(1, np.int64),
     )
+
+
+def _aligned_zeros(*shape):
+    """float32 zeros that begin at a cache line, so that no vector lies across two of them."""
+    buffer = np.zeros(math.prod(shape) + MARGIN, np.float32)
+    first = -buffer.ctypes.data // buffer.itemsize % MARGIN
+    return buffer[first : first + math.prod(shape)].reshape(shape)
 
 
 def _settings(parameters):
@@ -650,10 +706,10 @@ def _settings(parameters):
         lambda_theta=np.float32(lambda_ * theta),
         theta=np.float32(theta),
         tau_over_theta=np.float32(parameters["tau"] / theta),
-        num_warps=parameters["num_warps"],
-        inner_iterations=parameters["inner_iterations"],
-        outer_iterations=parameters["outer_iterations"],
-        median_filter=parameters["median_filter"],
+        num_warps=int(parameters["num_warps"]),
+        inner_iterations=int(parameters["inner_iterations"]),
+        outer_iterations=int(parameters["outer_iterations"]),
+        median_filter=int(parameters["median_filter"]),
     )
 
 
@@ -712,7 +768,7 @@ class TVL1:
 
     Args:
         preset: a key of `PRESETS`: `"fast"`, or `"quality"` with OpenCV's defaults.
-        num_threads: threads that share the rows of one image pair. The result does not depend on it.
+        num_threads: threads that share the rows of one pair; the result does not depend on it.
         **parameters: replace single values of the preset.
             tau: time step of the dual variables; the scheme is stable up to 0.25.
             lambda_: weight of the images against smoothness; smaller is smoother.

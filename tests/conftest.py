@@ -1,0 +1,133 @@
+"""Synthetic clips with known answers, and a small data set of them."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+NUMBER_BITS = 8
+sys.path.insert(0, str(ROOT))
+
+import dataset as data  # noqa: E402
+
+
+def moving_square(num_frames, step_px, size=(64, 64), background=40):
+    """A textured square on a dark ground that moves by (dx, dy) a frame: uint8 BGR frames."""
+    height, width = size
+    texture = np.random.default_rng(0).integers(90, 255, (20, 20, 3), dtype=np.uint8)
+    texture = cv2.GaussianBlur(texture, (5, 5), 1)
+    frames = np.full((num_frames, height, width, 3), background, np.uint8)
+    for number, image in enumerate(frames):
+        left = (width - 20) // 2 + round((number - num_frames // 2) * step_px[0])
+        top = (height - 20) // 2 + round((number - num_frames // 2) * step_px[1])
+        image[max(top, 0) : top + 20, max(left, 0) : left + 20] = texture[
+            max(-top, 0) : height - top, max(-left, 0) : width - left
+        ]
+    return frames
+
+
+def numbered_frames(count, size=(64, 64)):
+    """Frames that show their number in `NUMBER_BITS` black or white stripes."""
+    bits = np.arange(count)[:, None] >> np.arange(NUMBER_BITS) & 1
+    stripes = np.minimum(np.arange(size[1]) * NUMBER_BITS // size[1], NUMBER_BITS - 1)
+    levels = np.where(bits[:, stripes], 220, 30).astype(np.uint8)  # (count, width)
+    return np.repeat(np.repeat(levels[:, None, :, None], size[0], axis=1), 3, axis=3)
+
+
+def numbers_of(frames):
+    """The inverse of `numbered_frames`, also after lossy coding."""
+    width = frames.shape[2]
+    middles = ((np.arange(NUMBER_BITS) + 0.5) * width / NUMBER_BITS).astype(int)
+    bits = frames[:, :, middles].mean(axis=(1, 3)) > 125
+    return (bits << np.arange(NUMBER_BITS)).sum(axis=1).tolist()
+
+
+def write_video(path, frames, fps=10, fourcc="MJPG"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = frames.shape[2], frames.shape[1]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*fourcc), fps, size)
+    for image in frames:
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def run_script(script, *arguments, cwd, check=None, **settings):
+    """Runs a script of the project as a user would, from another folder."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        **settings,
+    )
+    if check is not None:
+        assert result.returncode == check, result.stdout + result.stderr
+    return result
+
+
+def tree_bytes(folder):
+    """{relative path: content} of every file below a folder, hidden ones too."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+TINY = dataclasses.replace(
+    data.PRESETS["laptop"],
+    num_frames=8,
+    frame_size=(40, 48),
+    input_size=(32, 32),
+    width_multiplier=0.0625,
+    batch_size=4,
+    epochs_all=3,
+)
+
+
+def make_dataset(root, clips=None, name="moves"):
+    """A data set of two signs, squares that move to the left or to the right, at preset TINY.
+
+    Args:
+        clips: {split: number of clips a sign}.
+    """
+    for split, count in (clips or {"train": 4, "val": 2, "test": 2}).items():
+        for label, direction in (("left", -1), ("right", 1)):
+            for number in range(count):
+                frames = moving_square(12, (direction * 1.5, (number % 4 - 1) * 0.3), (40, 48))
+                write_video(root / "data_set" / name / split / label / f"{number}.avi", frames)
+    dataset = data.Dataset(name, root=root)
+    dataset.preset = TINY
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def stored_dataset(tmp_path_factory):
+    """`make_dataset` with its frames and flow; do not change it."""
+    import frame
+    import opticalflow
+
+    dataset = make_dataset(tmp_path_factory.mktemp("stored"))
+    assert frame.extract_frames(dataset, workers=1).exit_status == 0
+    assert opticalflow.extract_flow(dataset, workers=1).exit_status == 0
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def trained_run(stored_dataset):
+    """The folder of a run trained on `stored_dataset` and evaluated; do not change it."""
+    import evaluate
+    import train_i3d
+
+    run = train_i3d.train(stored_dataset).output
+    evaluate.evaluate(run)
+    return run

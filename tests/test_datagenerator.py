@@ -1,0 +1,108 @@
+"""datagenerator.py: labels, order, augmentation and repeatability."""
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+import frame
+import network_input
+import opticalflow
+from datagenerator import ClipSequence
+
+LABELS = ["left", "right"]
+
+
+def make_sequence(dataset, stream="rgb", **settings):
+    clips = [clip for clip in dataset.stored_clips(stream) if clip.split == "train"]
+    return ClipSequence(clips, LABELS, stream, TINY.input_size, **{"batch_size": 3, **settings})
+
+
+def batches(sequence):
+    return [sequence[index] for index in range(sequence.num_batches)]
+
+
+@pytest.mark.parametrize(("stream", "channels"), [("rgb", 3), ("flow", 2)])
+def test_without_seed_all_clips_come_in_order(stored_dataset, stream, channels):
+    sequence = make_sequence(stored_dataset, stream)
+    inputs, labels = (np.concatenate(part) for part in zip(*batches(sequence), strict=True))
+    assert inputs.shape == (8, 8, 32, 32, channels) and inputs.dtype == np.float32
+    assert labels.tolist() == [[1, 0]] * 4 + [[0, 1]] * 4
+    assert [len(batch[0]) for batch in batches(sequence)] == [3, 3, 2]
+
+
+def test_inputs_are_what_prediction_sees(stored_dataset):
+    clip = make_sequence(stored_dataset).clips[0]
+    frames = frame.load_frames(clip.path)
+    expected = network_input.rgb_input(frames, 32, 32)
+    assert np.array_equal(make_sequence(stored_dataset)[0][0][0], expected)
+    codes = opticalflow.load_flow(stored_dataset.flow_dir / clip.place())
+    expected = network_input.flow_input(codes, 32, 32)
+    assert np.array_equal(make_sequence(stored_dataset, "flow")[0][0][0], expected)
+
+
+def test_same_seed_and_epoch_repeat_exactly(stored_dataset):
+    settings = {"seed": 5, "augment": True, "flip": True}
+    one, other = (make_sequence(stored_dataset, **settings) for _ in range(2))
+    one.on_epoch_end()
+    other.epoch = 1
+    for (inputs, labels), (other_inputs, other_labels) in zip(
+        batches(one), batches(other), strict=True
+    ):
+        assert np.array_equal(inputs, other_inputs) and np.array_equal(labels, other_labels)
+
+
+def test_epochs_and_seeds_differ_and_hold_every_clip_once(stored_dataset):
+    def order(seed, epoch):
+        sequence = make_sequence(stored_dataset, seed=seed, first_epoch=epoch)
+        return [clip.tobytes() for inputs, _ in batches(sequence) for clip in inputs]
+
+    orders = [order(0, 0), order(0, 1), order(1, 0)]
+    assert len({tuple(one) for one in orders}) == 3
+    assert len({tuple(sorted(one)) for one in orders}) == 1
+
+
+def test_labels_stay_with_their_clips_when_shuffled(stored_dataset):
+    sequence = make_sequence(stored_dataset, "flow", seed=3)
+    for inputs, labels in batches(sequence):
+        # the square of `left` moves to negative x
+        moves_right = inputs[:, 1:, 8:24, 8:24, 0].mean(axis=(1, 2, 3)) > 0
+        assert np.array_equal(moves_right, labels[:, 1] == 1)
+
+
+def test_augmentation_moves_the_crop_and_changes_brightness(stored_dataset):
+    plain = make_sequence(stored_dataset, seed=0)[0][0]
+    changed = make_sequence(stored_dataset, seed=0, augment=True)[0][0]
+    assert changed.shape == plain.shape and np.abs(changed).max() <= 1
+    # the dark ground in a corner of the first frame
+    shift = (changed - plain)[:, 0, 0, 0, 0]
+    assert (np.abs(shift) > 1e-4).all() and np.abs(shift).max() <= 0.13 and len(set(shift)) == 3
+
+
+def test_flipping_reverses_half_of_the_motion(stored_dataset):
+    sequence = make_sequence(stored_dataset, "flow", seed=0, augment=True, flip=True, batch_size=8)
+    wrong = 0
+    for epoch in range(6):
+        sequence.epoch = epoch
+        inputs, labels = sequence[0]
+        moves_right = inputs[:, 1:, 8:24, 8:24, 0].mean(axis=(1, 2, 3)) > 0
+        wrong += np.sum(moves_right != (labels[:, 1] == 1))
+    assert 12 <= wrong <= 36
+
+
+def test_reading_ahead_with_threads_gives_the_same_batches(stored_dataset):
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+
+    plain = make_sequence(stored_dataset, seed=1)
+    adapter = PyDatasetAdapter(make_sequence(stored_dataset, seed=1, workers=2), shuffle=False)
+    adapter.on_epoch_begin()
+    ahead = list(adapter.get_numpy_iterator())
+    for (inputs, labels), batch in zip(batches(plain), ahead, strict=True):
+        assert np.array_equal(inputs, batch[0]) and np.array_equal(labels, batch[1])
+
+
+def test_unknown_signs_and_empty_lists_are_refused(stored_dataset):
+    clips = stored_dataset.stored_clips("rgb")
+    with pytest.raises(ValueError, match="unknown signs: right"):
+        ClipSequence(clips, ["left"], "rgb", (32, 32), 2)
+    with pytest.raises(ValueError, match="No clips"):
+        ClipSequence([], ["left"], "rgb", (32, 32), 2)

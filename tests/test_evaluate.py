@@ -1,0 +1,123 @@
+"""evaluate.py: metrics with known answers, the fusion weight, splits and refusals."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import dataset as data
+import evaluate
+import run_folder
+
+
+def test_metrics_of_known_scores():
+    scores = np.eye(6)[[0, 1, 1, 1, 2, 5]] + 1e-3 * np.arange(6, 0, -1)
+    classes = np.array([0, 1, 1, 0, 0, 5])
+    values = evaluate.metrics(scores, classes)
+    assert values["top1"] == pytest.approx(4 / 6)
+    assert values["macro_recall"] == pytest.approx((1 / 3 + 1 + 1) / 3)
+    # class 5 comes last in every row but its own
+    assert values["top5"] == 1
+    assert evaluate.metrics(scores, np.full(6, 5))["top5"] == pytest.approx(1 / 6)
+
+
+def test_confusions_are_counted_by_truth_and_answer():
+    classes, predicted = np.array([0, 0, 0, 1, 2, 2]), np.array([1, 1, 0, 1, 0, 2])
+    confusion = evaluate.confusion_matrix(predicted, classes, 3)
+    assert confusion.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 1]]
+    assert evaluate.most_confused(confusion) == [(2, 0, 1), (1, 2, 0)]
+    many = np.ones((8, 8), int)
+    assert len(evaluate.most_confused(many)) == 10
+
+
+def test_fusion_trusts_the_better_stream():
+    classes = np.array([0, 1, 0, 1])
+    right = np.eye(2)[classes] * 0.6 + 0.2
+    wrong = 1 - right
+    assert evaluate.choose_fusion_weight({"rgb": right, "flow": wrong}, classes) > 0.5
+    assert evaluate.choose_fusion_weight({"rgb": wrong, "flow": right}, classes) < 0.5
+    # Each stream knows half of the clips well and the other half not at all.
+    half = np.array([[0.9, 0.1], [0.4, 0.6], [0.45, 0.55], [0.1, 0.9]])
+    other = np.array([[0.45, 0.55], [0.1, 0.9], [0.9, 0.1], [0.55, 0.45]])
+    assert 0.3 <= evaluate.choose_fusion_weight({"rgb": half, "flow": other}, classes) <= 0.7
+
+
+def test_evaluation_is_of_the_test_split_and_fits_its_parts(trained_run):
+    result = json.loads((trained_run / "evaluation.json").read_text())
+    assert (result["split"], result["num_videos"]) == ("test", 4)
+    assert set(result["streams"]) == {"rgb", "flow", "fused"}
+    for values in result["streams"].values():
+        assert set(values) == {"top1", "top5", "macro_recall"} and values["top5"] == 1
+    assert 0 <= run_folder.Run.read(trained_run).fusion_weight <= 1
+    assert (trained_run / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_scores_are_those_of_predicting_the_stored_frames(stored_dataset, trained_run):
+    import frame
+    import predict
+
+    recognizer = predict.Recognizer(trained_run)
+    clips = [clip for clip in stored_dataset.stored_clips("rgb") if clip.split == "test"]
+    streams, classes = evaluate.score(recognizer, clips)
+    assert classes.tolist() == [0, 0, 1, 1]
+    answer = recognizer.predict(frame.load_frames(clips[2].path))
+    assert answer.streams["rgb"] == pytest.approx(streams["rgb"][2].tolist(), abs=1e-4)
+    # Stored flow has passed through JPEG.
+    assert answer.streams["flow"] == pytest.approx(streams["flow"][2].tolist(), abs=0.1)
+
+
+def test_other_splits_can_be_asked_for_and_missing_ones_are_named(trained_run, tmp_path):
+    before = (trained_run / "evaluation.json").read_bytes()
+    assert evaluate.evaluate(trained_run, "train")["num_videos"] == 8
+    assert evaluate.evaluate(trained_run, "val")["num_videos"] == 4
+    evaluate.evaluate(trained_run)
+    assert (trained_run / "evaluation.json").read_bytes() == before
+
+
+def test_evaluation_is_not_repeated(trained_run, capsys):
+    report = evaluate.evaluate_if_new(trained_run)
+    assert (report.done, report.skipped) == (0, 4)
+    assert "fused" in capsys.readouterr().out
+
+
+@pytest.fixture
+def moved_run(stored_dataset, trained_run, tmp_path):
+    """(dataset, run) in a folder of their own."""
+    shutil.copytree(stored_dataset.root, tmp_path / "root")
+    dataset = data.Dataset("moves", root=tmp_path / "root")
+    dataset.preset = stored_dataset.preset
+    return dataset, dataset.root / "model" / trained_run.name
+
+
+def test_signs_that_the_run_does_not_know_are_refused(moved_run):
+    dataset, run = moved_run
+    shutil.copytree(dataset.frame_dir / "train" / "left", dataset.frame_dir / "train" / "up")
+    shutil.copytree(dataset.flow_dir / "train" / "left", dataset.flow_dir / "train" / "up")
+    with pytest.raises(ValueError, match="knows 2 signs, and not up.*--restart"):
+        evaluate.evaluate(run)
+
+
+def test_frames_of_another_size_are_refused(moved_run):
+    dataset, run = moved_run
+    path = dataset.frame_dir / "parameters.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "height": 96}))
+    with pytest.raises(ValueError, match="height is 96, wanted 40.*--rebuild"):
+        evaluate.evaluate(run)
+
+
+def test_flow_of_another_method_is_refused(moved_run):
+    dataset, run = moved_run
+    path = dataset.flow_dir / "parameters.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "algorithm": "dis"}))
+    with pytest.raises(ValueError, match="'tvl1'.*but .*oflow was made with.*'dis'"):
+        evaluate.evaluate(run)
+
+
+def test_without_a_test_split_validation_is_reported(moved_run):
+    dataset, run = moved_run
+    shutil.rmtree(dataset.frame_dir / "test")
+    shutil.rmtree(dataset.flow_dir / "test")
+    assert evaluate.evaluate(run)["split"] == "val"
+    with pytest.raises(FileNotFoundError, match="no clips in test. There are: train, val"):
+        evaluate.evaluate(run, "test")

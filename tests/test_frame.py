@@ -1,0 +1,227 @@
+"""frame.py: which frames are picked, how they are fitted, and awkward videos."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from conftest import (
+    ROOT,
+    SHARED,
+    make_dataset,
+    numbered_frames,
+    numbers_of,
+    run_script,
+    tree_bytes,
+    write_video,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dataset as data
+import frame
+
+COUNTS = st.integers(1, 500)
+
+
+@given(COUNTS, COUNTS)
+def test_indices_are_even_and_within_the_clip(available, wanted):
+    indices = frame.sample_indices(available, wanted)
+    assert indices == [int(np.floor(i * available / wanted + 1e-9)) for i in range(wanted)]
+    assert indices[0] == 0 and indices[-1] < available
+    assert set(np.diff(indices)) <= {available // wanted, -(-available // wanted)}
+
+
+@pytest.mark.parametrize("numbers", [(0, 40), (40, 0), (-1, 3)])
+def test_numbers_below_one_are_refused(numbers):
+    with pytest.raises(ValueError, match="Received: "):
+        frame.sample_indices(*numbers)
+
+
+@given(COUNTS, COUNTS, st.floats(1, 100))
+def test_at_a_constant_rate_times_pick_what_numbers_pick(available, wanted, step):
+    times = [17 + step * i for i in range(available)]
+    assert frame.sample_times(times, wanted) == frame.sample_indices(available, wanted)
+
+
+def test_at_a_varying_rate_frames_are_picked_by_time():
+    # 10 frames in the first second, 30 in the second one
+    times = [100 * i for i in range(10)] + [1000 + 1000 / 30 * i for i in range(30)]
+    picked = frame.sample_times(times, 20)
+    assert np.allclose([times[i] for i in picked], 100 * np.arange(20), atol=34)
+
+
+def test_time_stamps_that_go_backwards_are_ignored():
+    assert frame.sample_times([0, 40, 20, 60, 10], 5) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("count", [3, 40, 41, 100])
+@pytest.mark.parametrize("fourcc", ["MJPG", "XVID"])
+def test_clip_holds_the_evenly_picked_frames(tmp_path, count, fourcc):
+    path = write_video(tmp_path / "clip.avi", numbered_frames(count), fourcc=fourcc)
+    clip = frame.read_clip(path, 40, 64, 64)
+    assert clip.shape == (40, 64, 64, 3) and clip.dtype == np.uint8
+    assert numbers_of(clip) == frame.sample_indices(count, 40)
+
+
+def test_header_that_promises_too_many_frames_is_not_believed(tmp_path):
+    path = write_video(tmp_path / "clip.avi", numbered_frames(60))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * 0.5)])
+    with pytest.warns(UserWarning, match=r"only (\d+) of 60 promised") as caught:
+        numbers = numbers_of(frame.read_clip(path, 10, 64, 64))
+    decodable = int(re.search(r"only (\d+)", str(caught[0].message))[1])
+    assert 10 < decodable < 50
+    assert numbers == frame.sample_indices(decodable, 10)
+
+
+def test_folder_of_images_is_a_clip(tmp_path):
+    images = numbered_frames(20)
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f"{number:03d}.png"), image)
+    assert np.array_equal(frame.read_clip(tmp_path, 10, 64, 64), images[::2])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "empty"), (b"no video at all" * 99, "cannot open")]
+)
+def test_files_that_are_no_videos_are_refused(tmp_path, content, reason):
+    path = tmp_path / "clip.avi"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        frame.read_clip(path, 8, 32, 32)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the awkward real videos are not here")
+class TestAwkwardVideos:
+    folder = SHARED / "data" / "odd_videos"
+
+    def test_video_without_a_decodable_frame_is_refused(self):
+        with pytest.raises(ValueError, match="no frame could be decoded"):
+            frame.read_clip(self.folder / "av1_video.mkv", 8, 32, 32)
+
+    def test_truncated_video_is_used_as_far_as_it_goes(self):
+        path = self.folder / "corrupted.mp4"
+        with pytest.warns(UserWarning, match="only 28 of 50"):
+            clip = frame.read_clip(path, 28, 90, 160)
+        assert len(np.unique(clip.reshape(28, -1), axis=0)) == 28
+
+    def test_rotation_flag_is_respected(self):
+        path = self.folder / "video_90.mov"
+        video = cv2.VideoCapture(str(path))
+        video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        stored = video.read()[1]
+        upright = frame.read_clip(path, 1, 568, 320)[0]
+        turned = [np.abs(np.rot90(stored, k).astype(int) - upright).mean() for k in (1, 3)]
+        assert stored.shape[:2] == (320, 568) and min(turned) < 3 < max(turned)
+
+    @pytest.mark.parametrize("name", ["h265_10bits.mp4", "part_0.mp4", "test.avi", "unordered.mov"])
+    def test_every_container_gives_a_picture(self, name):
+        clip = frame.read_clip(self.folder / name, 8, 96, 128)
+        assert clip.shape == (8, 96, 128, 3) and clip.std() > 10
+
+
+@pytest.mark.parametrize(
+    ("have", "lit_columns", "lit_rows"),
+    [
+        ((480, 640), 64, 48),  # the same shape
+        ((720, 1280), 64, 48),  # wider: cropped left and right
+        ((640, 480), 48, 48),  # upright: black bars left and right
+        ((24, 32), 64, 48),  # smaller: enlarged
+        ((100, 100), 48, 48),
+    ],
+)
+def test_frames_are_fitted_by_their_shorter_side(have, lit_columns, lit_rows):
+    fitted = frame.fit_frame(np.full((*have, 3), 200, np.uint8), 48, 64)
+    assert fitted.shape == (48, 64, 3)
+    lit = fitted[..., 0] > 100
+    assert (lit.any(axis=0).sum(), lit.any(axis=1).sum()) == (lit_columns, lit_rows)
+    assert np.array_equal(lit, lit[:, ::-1]) and set(np.unique(fitted)) <= {0, 200}
+
+
+def test_a_circle_stays_round_and_central():
+    image = np.zeros((360, 640, 3), np.uint8)
+    cv2.circle(image, (320, 180), 90, (255, 255, 255), -1)
+    rows, columns = np.nonzero(frame.fit_frame(image, 96, 128)[..., 0] > 127)
+    assert np.ptp(rows) == pytest.approx(48, abs=1) and np.ptp(columns) == pytest.approx(48, abs=1)
+    assert (rows.mean(), columns.mean()) == pytest.approx((47.5, 63.5), abs=0.6)
+
+
+def test_bad_videos_are_listed_and_tried_again(tmp_path, capsys):
+    dataset = make_dataset(tmp_path, {"train": 2})
+    bad = dataset.video_dir / "train" / "left" / "bad.avi"
+    bad.write_bytes(b"")
+    report = frame.extract_frames(dataset, workers=2)
+    assert (report.done, [label for label, _ in report.failed]) == (4, [str(bad)])
+    assert (
+        report.exit_status == 1 and f"failed: {bad}: the file is empty" in capsys.readouterr().out
+    )
+    write_video(bad, numbered_frames(12, (40, 48)))
+    report = frame.extract_frames(dataset, workers=1)
+    assert (report.done, report.skipped, report.exit_status) == (1, 4, 0)
+    assert len(list((dataset.frame_dir / "train" / "left" / "bad").iterdir())) == 8
+
+
+def test_stored_frames_are_the_read_ones_up_to_jpeg(tmp_path):
+    dataset = make_dataset(tmp_path, {"train": 1})
+    frame.extract_frames(dataset, workers=1)
+    video = dataset.videos()[0]
+    stored = frame.load_frames(dataset.frame_dir / video.place())
+    read = frame.read_clip(video.path, 8, 40, 48)
+    assert stored.shape == read.shape and np.abs(stored.astype(int) - read).mean() < 4
+
+
+def test_other_parameters_are_refused_until_rebuilt(tmp_path):
+    make_dataset(tmp_path, {"train": 1})
+    run_script("frame.py", "--dataset", "moves", "--preset", "laptop", cwd=tmp_path, check=0)
+    folder = tmp_path / "data_temp" / "moves" / "laptop" / "frame"
+    parameters = folder / "parameters.json"
+    parameters.write_text(parameters.read_text().replace('"num_frames": ', '"num_frames": 9'))
+    command = ["frame.py", "--dataset", "moves", "--preset", "laptop"]
+    refused = run_script(*command, cwd=tmp_path, check=1)
+    assert "num_frames" in refused.stderr and "--rebuild" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    run_script(*command, "--rebuild", cwd=tmp_path, check=0)
+    run_script(*command, cwd=tmp_path, check=0)
+
+
+def test_info_tells_what_is_there(tmp_path):
+    make_dataset(tmp_path, {"train": 3, "test": 1})
+    table = run_script("frame.py", "--dataset", "moves", "--info", cwd=tmp_path, check=0).stdout
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
+    assert rows["train"][:2] == ["6", "2"] and rows["test"][:2] == ["2", "2"]
+    assert "12 / 12 / 12" in table and "1.2 / 1.2 / 1.2" in table and "6 of 48x40" in table
+    assert not (tmp_path / "data_temp").exists()
+
+
+def test_wrong_dataset_name_suggests_the_right_one(tmp_path):
+    make_dataset(tmp_path, {"train": 1})
+    result = run_script("frame.py", "--dataset", "movse", cwd=tmp_path, check=1)
+    assert "Did you mean moves?" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_killed_stage_is_resumed_to_the_same_bytes(tmp_path):
+    dataset = make_dataset(tmp_path, {"train": 30})
+    command = [sys.executable, str(ROOT / "frame.py"), "--dataset", "moves", "--preset", "laptop"]
+    folder = tmp_path / "data_temp" / "moves" / "laptop" / "frame"
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    while len(list(folder.glob("train/*/*"))) < 5:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    killed = len(list(folder.glob("train/*/*")))
+    assert 5 <= killed < len(dataset.videos()), "the stage was not caught in the middle"
+    assert all(
+        len(list(clip.iterdir())) == data.PRESETS["laptop"].num_frames
+        for clip in folder.glob("train/*/*")
+    )
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    resumed = tree_bytes(folder)
+    subprocess.run([*command, "--rebuild"], cwd=tmp_path, check=True, capture_output=True)
+    assert resumed == tree_bytes(folder)

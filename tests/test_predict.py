@@ -1,0 +1,137 @@
+"""predict.py: one preprocessing for files, folders and streams; fusion; the command line."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from conftest import moving_square, run_script
+
+import frame
+import opticalflow
+import predict
+from predict import Recognizer
+
+
+@pytest.fixture(scope="module")
+def recognizer(trained_run):
+    return Recognizer(trained_run)
+
+
+def test_answer_ranks_all_signs_by_fused_probability(recognizer):
+    answer = recognizer.predict(moving_square(12, (1.5, 0), (40, 48)))
+    labels = recognizer.run.labels
+    weight = recognizer.run.fusion_weight
+    fused = weight * np.array(answer.streams["rgb"]) + (1 - weight) * np.array(
+        answer.streams["flow"]
+    )
+    assert [label for label, _, _ in answer.ranking] == [labels[i] for i in np.argsort(-fused)]
+    assert [p for _, _, p in answer.ranking] == pytest.approx(sorted(fused, reverse=True))
+    assert sum(p for _, _, p in answer.ranking) == pytest.approx(1, abs=1e-5)
+    assert {name for _, name, _ in answer.ranking} == {"left", "right"}
+
+
+@pytest.mark.parametrize("num_frames", [3, 8, 12, 50])
+@pytest.mark.parametrize("size", [(40, 48), (96, 128)])
+def test_streaming_gives_the_same_answer(recognizer, num_frames, size):
+    frames = moving_square(num_frames, (1, 0), size)
+    stream = recognizer.stream(num_frames)
+    for image in frames:
+        stream.add(image)
+    assert stream.answer() == recognizer.predict(frames)
+
+
+def test_a_stream_answers_when_all_frames_are_there(recognizer):
+    stream = recognizer.stream(12)
+    stream.add(np.zeros((40, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match="1 of 12 frames"):
+        stream.answer()
+
+
+def test_evenly_picked_frames_reach_the_networks(recognizer, monkeypatch):
+    seen = {}
+
+    def remember(stream, inputs):
+        seen[stream] = inputs
+        return np.full((1, 2), 0.5, np.float32)
+
+    monkeypatch.setattr(recognizer, "probabilities", remember)
+    frames = moving_square(30, (0.5, 0), (40, 48))
+    recognizer.predict(frames)
+    picked = frames[frame.sample_indices(30, 8)]
+    assert np.array_equal(seen["rgb"][0], predict.network_input.rgb_input(picked, 32, 32))
+    flow = opticalflow.frames_to_flow(picked)
+    assert np.array_equal(seen["flow"][0], predict.network_input.flow_input(flow, 32, 32))
+
+
+def test_fusion_is_the_weighted_mean():
+    rgb, flow = np.array([[0.8, 0.2]]), np.array([[0.4, 0.6]])
+    assert predict.fuse({"rgb": rgb, "flow": flow}, 0.25) == pytest.approx(np.array([[0.5, 0.5]]))
+    assert predict.fuse({"flow": flow}, 0.9) is flow
+
+
+@pytest.mark.parametrize(
+    "frames", [np.zeros((8, 40, 48, 3)), np.zeros((40, 48, 3), np.uint8), np.zeros((0, 9, 9, 3))]
+)
+def test_other_arrays_are_refused(recognizer, frames):
+    with pytest.raises(ValueError, match="Received: "):
+        recognizer.predict(frames)
+
+
+def test_unknown_engine_is_refused(trained_run):
+    with pytest.raises(ValueError, match="engine is one of .*Received: tpu"):
+        Recognizer(trained_run, engine="tpu")
+
+
+def test_folders_hold_images_or_videos(tmp_path, stored_dataset):
+    videos = stored_dataset.video_dir / "test" / "left"
+    assert predict.find_clips([videos]) == sorted(videos.iterdir())
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "0.png"), np.zeros((40, 48, 3), np.uint8))
+    assert predict.find_clips([images]) == [images]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="Neither images nor videos"):
+        predict.find_clips([tmp_path / "empty"])
+    with pytest.raises(FileNotFoundError, match="No file or folder"):
+        predict.find_clips([tmp_path / "nothing"])
+
+
+def test_command_line_answers_for_files_and_image_folders(
+    stored_dataset, trained_run, recognizer, tmp_path
+):
+    video = stored_dataset.videos()[0].path
+    images = tmp_path / "images"
+    images.mkdir()
+    frames = frame.read_clip(video, 8, 40, 48)
+    for number, image in enumerate(frames):
+        cv2.imwrite(str(images / f"{number}.png"), image)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"nothing")
+    result = run_script(
+        "predict.py", "--json", video, images, bad, cwd=stored_dataset.root, check=1
+    )
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer.pop("clip") for answer in answers] == [str(video), str(images)]
+    expected = recognizer.predict(frames).to_dict()
+    for answer in answers:
+        assert answer["streams"]["rgb"] == pytest.approx(expected["streams"]["rgb"], abs=1e-5)
+        assert answer["streams"]["flow"] == pytest.approx(expected["streams"]["flow"], abs=1e-5)
+        assert [sign["class"] for sign in answer["ranking"]] == [
+            sign["class"] for sign in expected["ranking"]
+        ]
+    assert f"failed: {bad}" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_wrong_inputs_are_told_before_keras_is_imported(tmp_path, trained_run):
+    missing = run_script("predict.py", "nothing.mp4", cwd=tmp_path, check=1, timeout=30)
+    assert "No file or folder nothing.mp4" in missing.stderr
+    no_model = run_script("predict.py", tmp_path.parent, cwd=tmp_path, check=1, timeout=30)
+    assert "Traceback" not in no_model.stderr
+    folder = shutil.copytree(trained_run, tmp_path / "model" / "run")
+    for stream in ("rgb", "flow"):
+        (folder / f"{stream}.keras").unlink()
+    (tmp_path / "clip.avi").write_bytes(b"x")
+    empty = run_script("predict.py", "--model", folder, "clip.avi", cwd=tmp_path, check=1)
+    assert "has no network yet" in empty.stderr

@@ -1,0 +1,289 @@
+"""train_i3d.py, training.py, fitting.py, history.py: what a run holds, resuming, refusing."""
+
+import dataclasses
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, make_dataset, run_script
+
+import dataset as data
+import fitting
+import history
+import run_folder
+import train_i3d
+import training
+
+# Trains a run in another process, slowly enough to be caught in the middle of an epoch.
+SLOW_TRAINING = """
+import sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+from conftest import TINY
+import dataset as data, datagenerator, train_i3d
+fast = datagenerator.ClipSequence.__getitem__
+def slow(self, index):
+    time.sleep(0.15)
+    return fast(self, index)
+datagenerator.ClipSequence.__getitem__ = slow
+dataset = data.Dataset("moves", root={data_root!r})
+dataset.preset = TINY
+import stage
+stage.command_line(lambda: train_i3d.train(dataset, run_name={run_name!r}, resume=True).exit_status)
+"""
+
+
+def arrays(path):
+    """Every array in a `.keras` file, optimizer included."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            file.visititems(
+                lambda name, item: (
+                    found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+                )
+            )
+    return found
+
+
+def assert_same_weights(run, other):
+    for name in (
+        "rgb.keras",
+        "flow.keras",
+        "checkpoint/rgb-0003.keras",
+        "checkpoint/flow-0003.keras",
+    ):
+        one, two = arrays(run / name), arrays(other / name)
+        assert one.keys() == two.keys() and len(one) > 100
+        assert all(np.array_equal(one[key], two[key]) for key in one), name
+
+
+def start_slow_training(dataset, run_name):
+    code = SLOW_TRAINING.format(
+        root=str(ROOT),
+        tests=str(ROOT / "tests"),
+        data_root=str(dataset.root),
+        run_name=run_name,
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(path, process):
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_a_run_holds_everything_to_use_it(stored_dataset, trained_run):
+    run = run_folder.Run.read(trained_run)
+    assert trained_run.name == "moves-laptop-i3d-seed0"
+    assert run.streams == ["rgb", "flow"] and run.preset == TINY
+    assert run.labels == ["left", "right"] and run.flow["algorithm"] == "tvl1"
+    assert (run.data["train"], run.data["val"]) == (8, 4)
+    table = history.read(trained_run)
+    assert table["stream"].tolist() == ["rgb"] * 3 + ["flow"] * 3
+    assert table["epoch"].tolist() == [1, 2, 3] * 2 and table.notna().all().all()
+    assert table["learning_rate"].tolist()[:3] == pytest.approx([1e-3, 7.5e-4, 2.5e-4])
+    assert (trained_run / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert sorted(path.name for path in (trained_run / "checkpoint").iterdir()) == [
+        "flow-0003.keras",
+        "rgb-0003.keras",
+    ]
+    assert not any("optimizer" in name for name in arrays(trained_run / "rgb.keras"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_killed_training_ends_with_the_weights_of_an_undisturbed_one(stored_dataset, trained_run):
+    folder = stored_dataset.root / "model" / "killed"
+    for caught in ("rgb-0001", "rgb-0003", "flow-0002"):
+        process = start_slow_training(stored_dataset, "killed")
+        wait_for(folder / "checkpoint" / f"{caught}.keras", process)
+        time.sleep(0.2)
+        process.kill()
+        process.wait()
+        assert not training.is_trained(run_folder.Run.read(folder), "flow")
+    report = train_i3d.train(stored_dataset, run_name="killed", resume=True)
+    assert report.exit_status == 0
+    assert_same_weights(folder, trained_run)
+    timeless = [name for name in history.COLUMNS if name != "seconds"]
+    assert history.read(folder)[timeless].equals(history.read(trained_run)[timeless])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("epochs_before", [0, 1])
+def test_ctrl_c_leaves_a_usable_model(stored_dataset, tmp_path, epochs_before):
+    from predict import Recognizer
+
+    name = f"interrupted{epochs_before}"
+    folder = stored_dataset.root / "model" / name
+    process = start_slow_training(stored_dataset, name)
+    wait_for(folder / "run.json", process)
+    if epochs_before:
+        wait_for(folder / "checkpoint" / f"rgb-000{epochs_before}.keras", process)
+        time.sleep(0.2)
+    else:
+        time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130 and "Traceback" not in process.stderr.read()
+    answer = Recognizer(folder).predict(np.zeros((8, 40, 48, 3), np.uint8))
+    assert list(answer.streams) == ["rgb"]
+    assert sum(probability for _, _, probability in answer.ranking) == pytest.approx(1)
+    shutil.rmtree(folder)
+
+
+def test_two_trainings_of_one_run_are_refused(stored_dataset):
+    process = start_slow_training(stored_dataset, "busy")
+    try:
+        wait_for(stored_dataset.root / "model" / "busy" / "run.json", process)
+        with pytest.raises(ValueError, match="Another process is training"):
+            train_i3d.train(stored_dataset, run_name="busy", resume=True)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(stored_dataset.root / "model" / "busy")
+
+
+def test_finished_training_is_skipped(stored_dataset, trained_run):
+    before = (trained_run / "rgb.keras").read_bytes()
+    report = train_i3d.train(stored_dataset)
+    assert (report.done, report.skipped) == (0, 16)
+    assert (trained_run / "rgb.keras").read_bytes() == before
+
+
+def test_unfinished_training_wants_a_word(stored_dataset, trained_run):
+    folder = shutil.copytree(trained_run, trained_run.with_name("unfinished"))
+    last = folder / "checkpoint" / "flow-0003.keras"
+    last.rename(last.with_name("flow-0002.keras"))
+    with pytest.raises(ValueError, match=r"unfinished \(flow\).*--resume.*--restart"):
+        train_i3d.train(stored_dataset, run_name="unfinished")
+    shutil.rmtree(folder)
+
+
+def test_other_data_or_settings_are_refused_with_both_sides(stored_dataset, trained_run):
+    with pytest.raises(ValueError, match="options was .*'flip': False.*is .*'flip': True"):
+        train_i3d.train(stored_dataset, flip=True)
+    other = data.Dataset("moves", root=stored_dataset.root)
+    other.preset = dataclasses.replace(TINY, epochs_all=4)
+    with pytest.raises(ValueError, match="epochs_all=3.*epochs_all=4.*--restart"):
+        train_i3d.train(other)
+    other.preset = dataclasses.replace(TINY, num_frames=9)
+    with pytest.raises(ValueError, match="num_frames is 8, wanted 9.*frame.py .*--rebuild"):
+        train_i3d.train(other)
+
+
+def test_training_without_validation_clips_keeps_the_lowest_loss(stored_dataset, tmp_path):
+    dataset = make_dataset(tmp_path, {"train": 3})
+    for kind in ("frame", "oflow"):
+        shutil.copytree(stored_dataset.temp_dir / kind, dataset.temp_dir / kind)
+        for split in ("val", "test"):
+            shutil.rmtree(dataset.temp_dir / kind / split)
+    run = train_i3d.train(dataset, streams=("flow",), val_fraction=0).output
+    table = history.read(run)
+    assert table["val_loss"].isna().all() and len(table) == 3
+    assert run_folder.Run.read(run).data["val"] == 0
+    assert run_folder.Run.read(run).streams == ["flow"]
+
+
+def test_patience_ends_a_stream_early_and_counts_as_finished(tmp_path):
+    past = history.History(tmp_path, "rgb")
+    losses = [1.0, 0.8, 0.9, 0.85]
+    best = [
+        past.append(
+            {
+                "stream": "rgb",
+                "epoch": number + 1,
+                "loss": loss,
+                "val_loss": loss,
+                "val_accuracy": 0.5,
+            }
+        )
+        for number, loss in enumerate(losses)
+    ]
+    assert best == [True, True, False, False]
+    read_again = history.History(tmp_path, "rgb")
+    assert [read_again.has_stalled(patience) for patience in (1, 2, 3, None)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not history.History(tmp_path, "rgb", epoch=2).has_stalled(1)
+    assert not history.History(tmp_path, "flow").has_stalled(1)
+
+
+def test_accuracy_goes_before_loss(tmp_path):
+    past = history.History(tmp_path, "rgb")
+    rows = [(0.5, 0.2), (0.6, 0.9), (0.6, 0.8), (0.4, 0.1)]
+    best = [
+        past.append({"stream": "rgb", "epoch": i, "val_accuracy": accuracy, "val_loss": loss})
+        for i, (accuracy, loss) in enumerate(rows)
+    ]
+    assert best == [True, True, True, False]
+
+
+def test_phases_follow_the_preset():
+    top, everything = training.phases(data.PRESETS["full"])
+    assert (top.part, top.epochs, top.learning_rate) == ("top", 3, 1e-3)
+    assert (everything.part, everything.epochs, everything.learning_rate) == ("all", 17, 1e-4)
+    assert everything.learning_rate_at(16) == 1e-4
+    falling = training.Phase("all", 10, 0.1, cosine=True)
+    rates = [falling.learning_rate_at(epoch) for epoch in range(10)]
+    assert rates[0] == 0.1 and rates == sorted(rates, reverse=True) and rates[-1] < 0.01
+
+
+def test_class_weights_balance_the_signs():
+    assert fitting.balanced_class_weight(np.array([0, 0, 1, 1]), 2) is None
+    classes = np.array([0] * 9 + [1] * 3)
+    weights = fitting.balanced_class_weight(classes, 2)
+    assert 9 * weights[0] == pytest.approx(3 * weights[1])
+    assert np.mean([weights[index] for index in classes]) == pytest.approx(1)
+
+
+def test_missing_stages_are_named_in_the_first_second(tmp_path):
+    make_dataset(tmp_path, {"train": 2})
+    flags = ("--dataset", "moves", "--preset", "laptop")
+    result = run_script("train_i3d.py", *flags, cwd=tmp_path, check=1, timeout=30)
+    assert "python frame.py --dataset moves --preset laptop" in result.stderr
+    run_script("frame.py", *flags, cwd=tmp_path, check=0)
+    result = run_script("train_i3d.py", *flags, cwd=tmp_path, check=1, timeout=30)
+    assert "python opticalflow.py --dataset moves --preset laptop" in result.stderr
+    result = run_script(
+        "train_i3d.py", *flags, "--weights", "nowhere.h5", cwd=tmp_path, check=1, timeout=30
+    )
+    assert "No file nowhere.h5" in result.stderr and not (tmp_path / "model").exists()
+
+
+def test_kinetics_weights_that_are_not_there_say_where_to_get_them(tmp_path, monkeypatch):
+    make_dataset(tmp_path, {"train": 2})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    result = run_script("train_i3d.py", "--dataset", "moves", cwd=tmp_path, check=1, timeout=30)
+    assert "rgb_inception_i3d_imagenet_and_kinetics" in result.stderr
+    assert str(tmp_path / "i3d") in result.stderr and "--weights none" in result.stderr
+
+
+def test_clips_without_flow_are_named(stored_dataset, tmp_path):
+    dataset = make_dataset(tmp_path, {"train": 3})
+    for kind in ("frame", "oflow"):
+        shutil.copytree(stored_dataset.temp_dir / kind, dataset.temp_dir / kind)
+    shutil.rmtree(dataset.flow_dir / "train" / "right" / "1")
+    with pytest.raises(FileNotFoundError, match="1 clips have no flow, such as train.right.1"):
+        train_i3d.train(dataset)
+
+
+def test_one_sign_is_too_few(stored_dataset, tmp_path):
+    dataset = make_dataset(tmp_path, {"train": 3})
+    for kind in ("frame", "oflow"):
+        shutil.copytree(stored_dataset.temp_dir / kind, dataset.temp_dir / kind)
+        for split in data.SPLITS:
+            shutil.rmtree(dataset.temp_dir / kind / split / "right")
+    with pytest.raises(ValueError, match="at least 2 signs"):
+        train_i3d.train(dataset)
