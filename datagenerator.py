@@ -14,6 +14,7 @@ import frame
 import network_input
 import opticalflow
 
+TIME_SHIFT_RANGE = 0.1  # of the clip's length
 BRIGHTNESS_RANGE = 0.1  # of the values in [-1, 1]
 CACHE_BYTES = 1 << 30  # a data set whose stored clips fit stays in memory
 
@@ -28,7 +29,8 @@ class ClipSequence(keras.utils.PyDataset):
         input_size: (height, width) that the network sees.
         batch_size: clips per batch; the last batch of an epoch may be smaller.
         seed: of the shuffling and the augmentation; None keeps the order of `clips`.
-        augment: move the crop and, for RGB, change the brightness a little.
+        augment: move the crop, begin a little earlier or later and, for RGB, change the
+            brightness a little.
         flip: mirror half of the clips; only where signs keep their meaning.
         first_epoch: epoch to begin with.
         workers: threads that read ahead.
@@ -92,6 +94,8 @@ class ClipSequence(keras.utils.PyDataset):
         settings = {}
         if self.augment:
             random = np.random.default_rng([self.seed or 0, self.epoch, clip_number])
+            most = int(len(clip) * TIME_SHIFT_RANGE)
+            clip = shift_in_time(clip, random.integers(-most, most + 1))
             # The narrower margin in both directions keeps the signer in view.
             margin = min(np.subtract(clip.shape[1:3], self.input_size)) // 2
             settings["offset"] = tuple(random.integers(-margin, margin + 1, 2))
@@ -110,3 +114,9 @@ class ClipSequence(keras.utils.PyDataset):
         if clip.nbytes * len(self.clips) <= CACHE_BYTES:
             self._cache[clip_number] = clip
         return clip
+
+
+def shift_in_time(clip, num_frames):
+    """The clip `num_frames` later, or earlier where that is negative; its ends are repeated."""
+    picked = np.arange(len(clip)) - num_frames
+    return clip[np.clip(picked, 0, len(clip) - 1)]

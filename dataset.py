@@ -31,7 +31,9 @@ class Preset:
     """Every number that depends on the size of the experiment.
 
     `frame_size` is what is stored and `input_size` what the network sees, both (height, width).
-    With `cosine` the learning rate of the second phase falls towards zero.
+    With `subtract_mean` the RGB network looks at what differs from the clip's mean picture, which
+    training from random weights needs and published weights do not know. With `cosine` the
+    learning rate of the second phase falls towards zero.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Preset:
     frame_size: tuple[int, int]
     input_size: tuple[int, int]
     width_multiplier: float
+    subtract_mean: bool
     dropout: float
     batch_norm_momentum: float
     batch_size: int
@@ -59,6 +62,7 @@ PRESETS = {
         frame_size=(240, 320),
         input_size=(224, 224),
         width_multiplier=1.0,
+        subtract_mean=False,
         dropout=0.5,
         batch_norm_momentum=0.99,
         batch_size=4,
@@ -76,6 +80,7 @@ PRESETS = {
         frame_size=(96, 128),
         input_size=(80, 80),
         width_multiplier=0.25,
+        subtract_mean=True,
         dropout=0.2,
         batch_norm_momentum=0.9,
         batch_size=8,

@@ -57,6 +57,7 @@ def build_i3d(
     dropout=0.5,
     batch_norm_momentum=PUBLISHED_BATCH_NORM_MOMENTUM,
     top=None,
+    subtract_mean=False,
 ):
     """Builds one stream of I3D with random weights.
 
@@ -72,6 +73,9 @@ def build_i3d(
             [0, 1). The published 0.99 needs hundreds of steps; short training from random weights
             needs 0.9 or less.
         top: None, or "kinetics" for the published head of 400 classes, which gives logits.
+        subtract_mean: take each pixel's mean over the clip away first, so that what does not move
+            is zero. Without it RGB does not train from random weights on a few hundred clips;
+            published weights need it off.
 
     Returns:
         A functional `keras.Model`. Input: float32 `(batch, num_frames, height, width, channels)` in
@@ -86,7 +90,8 @@ def build_i3d(
     _check_options(num_classes, width_multiplier, dropout, batch_norm_momentum, top)
     builder = _Builder(width_multiplier, batch_norm_momentum)
     clip = keras.Input((num_frames, height, width, channels), name="clip")
-    features = _pool_features(builder.trunk(clip))
+    moving = SubtractMean(name="subtract_mean")(clip) if subtract_mean else clip
+    features = _pool_features(builder.trunk(moving))
     if top == "kinetics":
         outputs = _logits(features, KINETICS_NUM_CLASSES, dropout)
     elif num_classes is None:
@@ -133,7 +138,7 @@ class FastConv3D(layers.Conv3D):
     def call(self, inputs, training=None):
         if not (training and self.trainable and _runs_on_tensorflow_cpu()):
             return super().call(inputs)
-        kernel = ops.convert_to_tensor(self.kernel)
+        kernel = ops.copy(self.kernel)  # read once: a later read may see the optimizer's update
         if self.kernel_size == (1, 1, 1):
             return _convolve_points(inputs, kernel)
         if self.strides == (1, 1, 1):
@@ -181,6 +186,14 @@ class FastBatchNormalization(layers.BatchNormalization):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
         outputs = ops.reshape(outputs, (-1, *inputs.shape[1:]))
         return ops.cast(outputs, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="signs")
+class SubtractMean(layers.Layer):
+    """Takes each pixel's mean over time away from `(batch, T, H, W, C)` clips."""
+
+    def call(self, inputs):
+        return inputs - ops.mean(inputs, axis=1, keepdims=True)
 
 
 def _runs_on_tensorflow_cpu():
@@ -261,8 +274,8 @@ def _convolve_frames(frames, kernel, strides):
 def _normalize(points, beta, epsilon):
     """Batch normalisation of `(points, channels)` with beta `(1, channels)`.
 
-    Returns the outputs, and mean and variance of the batch. The gradient is given by hand; mean and variance pass
-    none on: they only update running statistics.
+    Returns the outputs, and mean and variance of the batch. The gradient is given by hand; mean and
+    variance pass none on, for they only update running statistics.
     """
 
     @ops.custom_gradient

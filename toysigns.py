@@ -96,8 +96,8 @@ import stage
 from dataset import SPLITS, Dataset, Sign, write_class_file
 
 VERSION = 1  # of what is drawn; files of another version are refused
-CLIPS_PER_SIGN = (40, 8, 12)  # train, val, test
-NUM_SIGNERS = (24, 6, 12)  # train, val, test; nobody is in two of them
+CLIPS_PER_SIGN = (60, 8, 12)  # train, val, test
+NUM_SIGNERS = (40, 8, 12)  # train, val, test; nobody is in two of them
 CLIPS_PER_FOLDER = 200
 FIRST_FOLDER = {"train": "train", "val": "valid", "test": "test"}  # as ChaLearn calls them
 EXPECTED_CLIP_BYTES = 200_000

@@ -78,6 +78,7 @@ def build(run, stream):
         width_multiplier=preset.width_multiplier,
         dropout=preset.dropout,
         batch_norm_momentum=preset.batch_norm_momentum,
+        subtract_mean=preset.subtract_mean and stream == "rgb",
     )
     weights = run.options["weights"]
     if weights != "none":

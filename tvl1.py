@@ -57,7 +57,7 @@ MIN_SIDE_PX = 16
 SMALLEST_NORM = 1.1920929e-07  # below this squared gradient a pixel says nothing about its motion
 COMPILE_SECONDS = 10
 COMPILE_OPTIONS = {"fastmath": True, "error_model": "numpy", "nogil": True}
-MIN_PIXELS_PER_THREAD = 4_000
+MIN_PIXELS_PER_THREAD = 2_000  # fewer are sooner computed than shared out
 
 NUM_PLANES = 10
 U1, U2, IX, IY, INVERSE_NORM, RESIDUAL, P11, P12, P21, P22 = range(NUM_PLANES)
@@ -713,6 +713,23 @@ def _settings(parameters):
     )
 
 
+_POSITIVE = "a number above 0", lambda value: 0 < value < math.inf
+_COUNT = "a whole number above 0", lambda value: isinstance(value, numbers.Integral) and value > 0
+_RULES = {
+    "tau": _POSITIVE,
+    "lambda_": _POSITIVE,
+    "theta": _POSITIVE,
+    "num_scales": _COUNT,
+    "scale_step": ("a number between 0 and 1", lambda value: 0 < value < 1),
+    "num_warps": _COUNT,
+    "epsilon": ("a number, 0 or more", lambda value: 0 <= value < math.inf),
+    "inner_iterations": _COUNT,
+    "outer_iterations": _COUNT,
+    "median_filter": ("1, 3 or 5", lambda value: value in (1, 3, 5)),
+    "num_threads": _COUNT,
+}
+
+
 def _checked_parameters(preset, num_threads, changes):
     """The preset with `changes`, or a ValueError that names what is allowed."""
     if preset not in PRESETS:
@@ -721,27 +738,12 @@ def _checked_parameters(preset, num_threads, changes):
     if unknown:
         raise ValueError(f"Parameters are {sorted(QUALITY)}. Received: {unknown}")
     parameters = {**PRESETS[preset], **changes}
-    for name in ("tau", "lambda_", "theta"):
-        _check(name, parameters[name], "a number above 0", lambda value: 0 < value < math.inf)
-    _check(
-        "epsilon", parameters["epsilon"], "a number, 0 or more", lambda value: 0 <= value < math.inf
-    )
-    _check("scale_step", parameters["scale_step"], "between 0 and 1", lambda value: 0 < value < 1)
-    counts = {name: parameters[name] for name in parameters if name.startswith("num_")}
-    counts.update({name: parameters[name] for name in parameters if name.endswith("_iterations")})
-    for name, count in {**counts, "num_threads": num_threads}.items():
-        _check(
-            name, count, "a whole number above 0", lambda value: value >= 1 and value == int(value)
-        )
-    _check(
-        "median_filter", parameters["median_filter"], "1, 3 or 5", lambda value: value in (1, 3, 5)
-    )
+    for name, value in {**parameters, "num_threads": num_threads}.items():
+        allowed, is_allowed = _RULES[name]
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not is_number or not is_allowed(value):
+            raise ValueError(f"{name} must be {allowed}. Received: {value!r}")
     return parameters
-
-
-def _check(name, value, allowed, is_allowed):
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not is_allowed(value):
-        raise ValueError(f"{name} must be {allowed}. Received: {value!r}")
 
 
 def _checked_gray(gray, name, shape=None):

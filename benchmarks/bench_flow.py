@@ -6,19 +6,21 @@ reads   ../shared/data/ksl (real signing) and ../shared/reference/middlebury (tr
         are; else drawn images stand in for the first, and rows that need the second are left out
 writes  nothing; prints Markdown tables, in about five minutes
 
-Accuracy is measured before anything is timed. All times are of one thread unless a row says
-otherwise; methods take turns, and a figure is the median over the rounds.
+Accuracy is measured before anything is timed. Methods take turns, and a figure is the median over
+the rounds. Methods on one thread are compared by that thread's processor time, which other programs
+disturb less; the rows about threads, processes and the stage are by the clock and need idle cores.
 
 What each step of the solver brought, milliseconds per 240x320 pair, preset `fast`, on two shared
-cores with AVX-512 (OpenCV: 395):
+cores with AVX-512, other pairs than below (OpenCV: 395 on its own, so read the steps as ratios):
 
-    plain Numba, whole arrays                                           93
-    one fused sweep per iteration, rows interleaved in memory           56
-    loops that LLVM vectorises (no index that may wrap around,
-        arguments declared disjoint, inlined into the sweep)            10.4
-    own median filter of 125 vector minima and maxima, own cubic warp
-        of image and gradients at once (in OpenCV's: 3.4 + 9.6)         in the above
-    pointers in place of slices, plain copies before the median filter  9.0
+    plain Numba, whole arrays                                              93
+    rows interleaved in memory, one fused sweep per iteration, own median
+        filter and own cubic warp, none of it vectorised by LLVM           56
+    no index that may wrap around, arguments declared disjoint,
+        row functions inlined into the sweep: all of it vectorised         9.4
+    pointers in place of slices, four pixels of the warp in one vector,
+        plain copies before the median filter                              8.8
+    work arrays that begin at a cache line                                 8.1
 
 Tried and left out: dual variables carried from scale to scale (as many iterations, 0.06 px away
 from OpenCV's flow); a 32-bit column counter for the padding's mask (no gain).
@@ -142,19 +144,19 @@ def accuracy(calls, pairs, scenes):
     return figures
 
 
-def seconds_per_call(calc, pairs):
-    started = time.perf_counter()
+def seconds_per_call(calc, pairs, clock=time.thread_time):
+    started = clock()
     for pair in pairs:
         calc(*pair)
-    return (time.perf_counter() - started) / len(pairs)
+    return (clock() - started) / len(pairs)
 
 
-def interleaved_seconds(calls, pairs, num_rounds):
+def interleaved_seconds(calls, pairs, num_rounds, clock=time.thread_time):
     """Name to list of seconds per pair, one for each round; the methods take turns."""
     seconds = {name: [] for name in calls}
     for _ in range(num_rounds):
         for name, calc in calls.items():
-            seconds[name].append(seconds_per_call(calc, pairs))
+            seconds[name].append(seconds_per_call(calc, pairs, clock))
     return seconds
 
 
@@ -167,14 +169,15 @@ def thread_gain(pairs, num_rounds):
     calls = {count: tvl1.TVL1(num_threads=count).calc for count in (1, 2)}
     for pair in pairs:
         np.testing.assert_array_equal(calls[1](*pair), calls[2](*pair))
-    seconds = interleaved_seconds(calls, pairs, num_rounds)
+    seconds = interleaved_seconds(calls, pairs, num_rounds, time.perf_counter)
     return median_ratio(seconds[1], seconds[2])
 
 
 def solve_all(pairs, num_repeats):
     """Seconds that a process needs for the pairs, `num_repeats` times."""
     cv2.setNumThreads(1)
-    return seconds_per_call(tvl1.TVL1().calc, pairs * num_repeats) * len(pairs) * num_repeats
+    calls = pairs * num_repeats
+    return seconds_per_call(tvl1.TVL1().calc, calls, time.perf_counter) * len(calls)
 
 
 def process_gain(pairs, num_rounds, num_repeats=10):

@@ -81,7 +81,7 @@ def step_of(layer, clips, weights):
     outputs = keras.ops.convert_to_numpy(model(clips, training=True))
     before = model.get_weights()
     target = np.random.default_rng(3).standard_normal(outputs.shape).astype(np.float32)
-    model.compile(keras.optimizers.SGD(1.0), loss=lambda y, x: keras.ops.sum(x * y))
+    model.compile(keras.optimizers.SGD(1.0), loss="mse")
     model.train_on_batch(clips, target)
     moves = [new - old for old, new in zip(before, model.get_weights(), strict=True)]
     assert np.abs(moves[0]).max() > 0  # the input's gradient is there
@@ -162,6 +162,16 @@ def test_probabilities_are_the_softmax_of_class_scores_averaged_over_time(num_cl
     probabilities = model.predict(clips, verbose=0)
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_what_does_not_move_is_not_seen_when_the_mean_is_subtracted():
+    model = small_network(subtract_mean=True)
+    clips = random_clips(2, 8, 32, 32, 2)
+    still = random_clips(2, 1, 32, 32, 2, seed=5)  # the same in every frame
+    expected = model.predict(clips, verbose=0)
+    np.testing.assert_allclose(model.predict(clips + still, verbose=0), expected, atol=1e-5)
+    turned = model.predict(np.flip(clips, axis=2) + still, verbose=0)
+    assert np.abs(turned - expected).max() > 1e-3
 
 
 def test_kinetics_top_gives_logits():

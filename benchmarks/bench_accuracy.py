@@ -1,0 +1,83 @@
+"""How well the embedded data set is learned, over several seeds, and that it is about motion.
+
+    python benchmarks/bench_accuracy.py [--seeds 0 1 2]
+
+Runs `pipeline_i3d.py` for each seed (what is trained already is not trained again), then plays
+the test clips of each model backwards and with their frames shuffled.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import dataset as data  # noqa: E402
+import frame  # noqa: E402
+import training  # noqa: E402
+from predict import Recognizer  # noqa: E402
+from stage import command_line  # noqa: E402
+
+REVERSED = {
+    "swipe_left": "swipe_right",
+    "swipe_right": "swipe_left",
+    "swipe_up": "swipe_down",
+    "swipe_down": "swipe_up",
+}
+WANTED = {"rgb": 0.75, "flow": 0.75, "fused": 0.90}
+
+
+def motion_tests(run, dataset):
+    """Shares of test clips that are recognised: as they are, backwards, and shuffled."""
+    recognizer = Recognizer(run)
+    names = {sign.label: sign.name for sign in recognizer.run.signs}
+    random = np.random.default_rng(0)
+    hits = {"as it is": [], "shuffled": [], **{f"{name} backwards": [] for name in REVERSED}}
+    for clip in dataset.stored_clips("rgb"):
+        if clip.split != "test":
+            continue
+        frames, name = frame.load_frames(clip.path), names[clip.label]
+        hits["as it is"].append(recognizer.predict(frames).ranking[0][1] == name)
+        shuffled = frames[random.permutation(len(frames))]
+        hits["shuffled"].append(recognizer.predict(shuffled).ranking[0][1] == name)
+        if name in REVERSED:
+            answer = recognizer.predict(frames[::-1]).ranking[0][1]
+            hits[f"{name} backwards"].append(answer == REVERSED[name])
+    return {what: float(np.mean(values)) for what, values in hits.items()}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    args = parser.parse_args(argv)
+    dataset = data.Dataset("toysigns")
+    results, motion = [], []
+    for seed in args.seeds:
+        started = time.monotonic()
+        script = str(ROOT / "pipeline_i3d.py")
+        subprocess.run([sys.executable, script, "--seed", str(seed)], check=True)
+        run = training.run_dir(dataset, "i3d", seed=seed)
+        result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        top1 = {stream: values["top1"] for stream, values in result["streams"].items()}
+        results.append({**top1, "seconds": time.monotonic() - started})
+        motion.append(motion_tests(run, dataset))
+    print(f"\n{'top-1 on unseen signers':28}" + "".join(f"seed {seed:<6}" for seed in args.seeds))
+    for stream, wanted in WANTED.items():
+        values = "".join(f"{result[stream]:<11.3f}" for result in results)
+        print(f"{stream:28}{values} wanted {wanted}")
+    for what in motion[0]:
+        print(f"{what:28}" + "".join(f"{values[what]:<11.3f}" for values in motion))
+    seconds = "".join(f"{result['seconds']:<11.0f}" for result in results)
+    print(f"{'seconds, what was new':28}{seconds}")
+
+
+if __name__ == "__main__":
+    command_line(main)

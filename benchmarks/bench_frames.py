@@ -1,0 +1,123 @@
+"""How fast frames are cut, against reading every frame, resizing it and picking afterwards.
+
+    python benchmarks/bench_frames.py [CLIP ...]
+
+Both ways run in turn in one process on one core; then the stage runs with one and with two
+workers. Without arguments the clips are made: ChaLearn-like (240x320, 50 frames), 480p and 720p at
+30 fps. Before anything is timed, both ways must pick the same frames.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import dataset as data  # noqa: E402
+import frame  # noqa: E402
+from stage import command_line  # noqa: E402
+
+NUM_FRAMES, HEIGHT, WIDTH = 40, 240, 320
+CLIP_KINDS = {  # name: (height, width, frames, fps, codec, wanted ratio)
+    "ChaLearn-like": (240, 320, 50, 10, "XVID", 1.3),
+    "480p": (480, 640, 150, 30, "mp4v", 2.0),
+    "720p": (720, 1280, 150, 30, "mp4v", 2.0),
+}
+ROUNDS = 7
+STAGE_CLIPS = 48
+STAGE_ROUNDS = 3
+
+
+def read_all_then_pick(path):
+    """The plain way: decode and resize every frame, keep them all, pick at the end."""
+    video = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        decoded, image = video.read()
+        if not decoded:
+            break
+        frames.append(frame.fit_frame(image, HEIGHT, WIDTH))
+    return np.stack([frames[i] for i in frame.sample_indices(len(frames), NUM_FRAMES)])
+
+
+def read_clip(path):
+    """The project's way."""
+    return frame.read_clip(path, NUM_FRAMES, HEIGHT, WIDTH)
+
+
+def make_clip(path, height, width, num_frames, fps, codec):
+    """A clip of moving noise over a gradient, which costs a decoder about what a real one does."""
+    random = np.random.default_rng(0)
+    ground = np.linspace(40, 200, width, dtype=np.uint8)[None, :, None].repeat(height, axis=0)
+    ground = cv2.add(ground.repeat(3, axis=2), random.integers(0, 30, (height, width, 3), np.uint8))
+    patch = cv2.resize(random.integers(0, 255, (20, 20, 3), np.uint8), (height // 3, height // 3))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (width, height))
+    for number in range(num_frames):
+        image = np.roll(ground, number, axis=1)
+        left = int((width - height // 3) * (0.5 + 0.5 * np.sin(number / 9)))
+        image[height // 3 : height // 3 * 2, left : left + height // 3] = patch[: height // 3]
+        writer.write(image)
+    writer.release()
+
+
+def compare(path):
+    """(seconds of the plain way, seconds of ours): medians over interleaved rounds."""
+    if not np.array_equal(read_all_then_pick(path), read_clip(path)):
+        raise ValueError(f"{path}: the two ways do not pick the same frames.")
+    seconds = {read_all_then_pick: [], read_clip: []}
+    for _ in range(ROUNDS):
+        for way, measured in seconds.items():
+            started = time.perf_counter()
+            way(path)
+            measured.append(time.perf_counter() - started)
+    return [statistics.median(measured) for measured in seconds.values()]
+
+
+def time_stage(root, clip):
+    """Seconds of the whole stage on copies of a clip: {number of workers: median}."""
+    folder = root / "data_set" / "bench" / "train" / "sign"
+    folder.mkdir(parents=True)
+    for number in range(STAGE_CLIPS):
+        (folder / f"{number:03d}{clip.suffix}").write_bytes(clip.read_bytes())
+    dataset = data.Dataset("bench", root=root)
+    seconds = {1: [], 2: []}
+    for _ in range(STAGE_ROUNDS):
+        for workers, measured in seconds.items():
+            report = frame.extract_frames(dataset, workers=workers, rebuild=True)
+            if report.exit_status or report.done != STAGE_CLIPS:
+                raise ValueError(f"The stage failed: {report.failed}")
+            measured.append(report.seconds)
+    return {workers: statistics.median(measured) for workers, measured in seconds.items()}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", nargs="*", type=Path, help="videos to time instead of made ones")
+    args = parser.parse_args(argv)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        clips = {path.name: (path, 2.0) for path in args.clips}
+        for name, (*shape, wanted) in [] if clips else CLIP_KINDS.items():
+            path = folder / f"{name}.{'avi' if shape[-1] == 'XVID' else 'mp4'}"
+            make_clip(path, *shape)
+            clips[name] = (path, wanted)
+        rows = {name: (*compare(path), wanted) for name, (path, wanted) in clips.items()}
+        stage_seconds = time_stage(folder, next(reversed(clips.values()))[0])
+    print(f"\n{'clip':20}{'all, then pick':>16}{'ours':>10}{'ratio':>8}{'wanted':>8}")
+    for name, (plain, ours, wanted) in rows.items():
+        print(f"{name:20}{1 / plain:9.1f} clips/s{1 / ours:10.1f}{plain / ours:8.2f}{wanted:8.1f}")
+    ratio = stage_seconds[1] / stage_seconds[2]
+    print(f"{'stage, 2 workers / 1':46}{ratio:8.2f}{1.8:8.1f}")
+
+
+if __name__ == "__main__":
+    command_line(main)
