@@ -32,8 +32,12 @@ def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
         settings: further arguments of `train_i3d.train`.
     """
     stages = stage.Stages(STAGES[STAGES.index(first) :])
-    train_i3d.announce_duration(dataset, toysigns.num_training_clips(dataset), **settings)
-    if dataset.name == "toysigns":
+    is_drawn = dataset.name == "toysigns"
+    num_clips = (
+        toysigns.num_training_clips() if is_drawn else prepare_chalearn.num_training_clips(dataset)
+    )
+    train_i3d.announce_duration(dataset, num_clips, **settings)
+    if is_drawn:
         stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
     if prepare_chalearn.is_for(dataset):
         stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)

@@ -95,6 +95,22 @@ def is_for(dataset):
     return any(map(label_list.find_lists, _default_sources(dataset)))
 
 
+def num_training_clips(dataset):
+    """The number of training clips of a data set, also before it is prepared.
+
+    Raises:
+        FileNotFoundError: there are neither videos nor lists.
+    """
+    for folder in _default_sources(dataset):
+        if lists := label_list.find_lists(folder):
+            signs, labels = label_list.choose_signs(dataset, folder)
+            chosen = {sign.label for sign in signs} if signs else labels
+            rows, _ = label_list.read_lists(lists, labels)
+            train = [row for row in rows if row.split == "train"]
+            return sum(chosen is None or row.label in chosen for row in train)
+    return sum(video.split == "train" for video in dataset.videos())
+
+
 def _default_sources(dataset):
     """The data set's own folder and, for a subset such as chalearn-020, that of the whole."""
     whole = dataset.video_dir.with_name(dataset.name.rpartition("-")[0] or dataset.name)

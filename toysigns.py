@@ -161,6 +161,11 @@ def make_dataset(dataset, seed=0, clips_per_sign=CLIPS_PER_SIGN, workers=None, r
     return report
 
 
+def num_training_clips():
+    """The number of training clips that `make_dataset` makes by default."""
+    return len(gesture.SIGNS) * CLIPS_PER_SIGN[0]
+
+
 def plan_split(split, seed, clips_per_sign):
     """The clips of one split in their final order, shuffled over signs.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_dataset, moving_square, run_script
 
+import dataset as data
 import frame
 import opticalflow
 from network_input import restore_flow
@@ -105,8 +106,8 @@ def test_methods_are_not_mixed_and_pictures_are_written(tmp_path):
     assert "0 done, 2 skipped, 0 failed" in again.stdout
     run_script("opticalflow.py", *flags, "--show", "sheets", cwd=tmp_path, check=0)
     sheet = frame.read_image(tmp_path / "sheets" / "left_0.png")
-    height, width = frame_size = (96, 128)
-    assert sheet.shape[0] == 2 * height and sheet.shape[1] % width == 0, frame_size
+    height, width = data.PRESETS["laptop"].frame_size
+    assert sheet.shape[0] == 2 * height and sheet.shape[1] % width == 0
     assert np.ptp(sheet[height:].astype(int), axis=2).max() > 60, "no colour in the flow"
 
 

@@ -1,0 +1,99 @@
+"""The whole way on a tiny toysigns, as a user starts it, and a second time."""
+
+import json
+import re
+
+import pytest
+from conftest import make_dataset, run_script
+
+import dataset as data
+import toysigns
+
+QUICK = ("--epochs-all", "1", "--batch-size", "8")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """A folder in which a tiny toysigns was made and its pipeline has run: (folder, output)."""
+    root = tmp_path_factory.mktemp("toys")
+    toysigns.make_dataset(data.Dataset("toysigns", root=root), clips_per_sign=(2, 1, 1))
+    result = run_script("pipeline_i3d.py", "--from", "prepare_chalearn", *QUICK, cwd=root, check=0)
+    return root, result.stdout
+
+
+def closing_table(output):
+    """{stage: (new, skipped, failed)}."""
+    rows = re.findall(r"^(\w+) +[\d.]+ +(\d+) +(\d+) +(\d+)  \S+$", output, re.MULTILINE)
+    return {name: tuple(map(int, numbers)) for name, *numbers in rows}
+
+
+def test_every_stage_does_all_videos(toys):
+    root, output = toys
+    assert closing_table(output) == {
+        "prepare_chalearn": (32, 0, 0),
+        "frame": (32, 0, 0),
+        "opticalflow": (32, 0, 0),
+        "train_i3d": (32, 0, 0),  # 16 clips, two streams
+        "evaluate": (8, 0, 0),
+    }
+    run = root / "model" / "toysigns-laptop-i3d-seed0"
+    result = json.loads((run / "evaluation.json").read_text())
+    assert (result["split"], result["num_videos"]) == ("test", 8)
+    for name in ("rgb.keras", "flow.keras", "history.csv", "curves.png", "confusion.png"):
+        assert (run / name).stat().st_size > 100
+    assert "No GPU here: training will take about" in output
+
+
+def test_next_command_works_as_printed(toys):
+    root, output = toys
+    command = re.search(r"^Next: python (predict.py .*)$", output, re.MULTILINE)[1].split()
+    answer = run_script(command[0], *command[1:], cwd=root, check=0).stdout
+    assert len(re.findall(r"^ +[\d.]+ %  \w+", answer, re.MULTILINE)) == 5
+
+
+def test_a_second_run_does_nothing(toys):
+    root, _ = toys
+    before = {path: path.stat().st_mtime_ns for path in (root / "model").rglob("*.keras")}
+    result = run_script(
+        "pipeline_i3d.py",
+        "--from",
+        "prepare_chalearn",
+        *QUICK,
+        cwd=root,
+        check=0,
+    )
+    assert all(new == 0 for new, _, _ in closing_table(result.stdout).values())
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert "training will take" not in result.stdout
+
+
+def test_own_videos_need_only_a_folder(tmp_path):
+    make_dataset(tmp_path, {"train": 8}, name="my_signs")
+    result = run_script(
+        "pipeline_i3d.py",
+        *("--dataset", "my_signs", "--preset", "laptop", *QUICK),
+        cwd=tmp_path,
+        check=0,
+    )
+    table = closing_table(result.stdout)
+    assert list(table) == ["frame", "opticalflow", "train_i3d", "evaluate"]
+    assert re.search(r"(\d+) training clips, (\d+) validation clips", result.stdout)
+    run = tmp_path / "model" / "my_signs-laptop-i3d-seed0"
+    assert json.loads((run / "evaluation.json").read_text())["split"] == "val"
+
+
+def test_missing_weights_stop_the_pipeline_before_its_first_stage(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    make_dataset(tmp_path, {"train": 2}, name="my_signs")
+    result = run_script(
+        "pipeline_i3d.py", "--dataset", "my_signs", cwd=tmp_path, check=1, timeout=30
+    )
+    assert "--weights none" in result.stderr and not (tmp_path / "data_temp").exists()
+
+
+def test_wrong_dataset_stops_the_pipeline_at_once(tmp_path):
+    make_dataset(tmp_path, {"train": 1}, name="my_signs")
+    result = run_script(
+        "pipeline_i3d.py", "--dataset", "my_sings", cwd=tmp_path, check=1, timeout=30
+    )
+    assert "Did you mean my_signs?" in result.stderr and "Traceback" not in result.stderr
