@@ -10,9 +10,8 @@ repeated exactly.
 import keras
 import numpy as np
 
-import frame
-import network_input
-import opticalflow
+from network_input import stream_input
+from opticalflow import load_clip
 
 TIME_SHIFT_RANGE = 0.1  # of the clip's length
 BRIGHTNESS_RANGE = 0.1  # of the values in [-1, 1]
@@ -102,15 +101,13 @@ class ClipSequence(keras.utils.PyDataset):
             if self.stream == "rgb":
                 settings["brightness"] = random.uniform(-BRIGHTNESS_RANGE, BRIGHTNESS_RANGE)
             settings["flip"] = self.flip and random.random() < 0.5
-        to_input = {"rgb": network_input.rgb_input, "flow": network_input.flow_input}[self.stream]
-        return to_input(clip, *self.input_size, **settings)
+        return stream_input(self.stream, clip, *self.input_size, **settings)
 
     def _load(self, clip_number):
         """Stored uint8 frames or flow codes, `(num_frames, height, width, channels)`."""
         if clip_number in self._cache:
             return self._cache[clip_number]
-        load = {"rgb": frame.load_frames, "flow": opticalflow.load_flow}[self.stream]
-        clip = load(self.clips[clip_number].path)
+        clip = load_clip(self.stream, self.clips[clip_number].path)
         if clip.nbytes * len(self.clips) <= CACHE_BYTES:
             self._cache[clip_number] = clip
         return clip

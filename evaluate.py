@@ -17,13 +17,12 @@ import numpy as np
 
 import dataset as data
 import disk
-import network_input
-import opticalflow
 import predict
 import run_folder
 import stage
 import training
-from frame import load_frames
+from network_input import stream_input
+from opticalflow import load_clip
 
 FUSION_WEIGHTS = np.linspace(0, 1, 21)
 NUM_CONFUSIONS = 10
@@ -129,25 +128,18 @@ def score(recognizer, clips):
     """
     run = recognizer.run
     dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
-    load = {
-        "rgb": lambda folder: network_input.rgb_input(load_frames(folder), *run.preset.input_size),
-        "flow": lambda folder: network_input.flow_input(
-            opticalflow.load_flow(folder), *run.preset.input_size
-        ),
-    }
+    size, batch_size = run.preset.input_size, run.preset.batch_size
     streams = {}
     for stream in recognizer.streams:
         folders = [dataset.stored_dir(stream) / clip.place() for clip in clips]
-        batches = [
-            folders[first : first + run.preset.batch_size]
-            for first in range(0, len(folders), run.preset.batch_size)
-        ]
-        streams[stream] = np.concatenate(
-            [
-                recognizer.probabilities(stream, np.stack([load[stream](path) for path in batch]))
-                for batch in batches
+        scores = []
+        for first in range(0, len(folders), batch_size):
+            batch = [
+                stream_input(stream, load_clip(stream, folder), *size)
+                for folder in folders[first : first + batch_size]
             ]
-        )
+            scores.append(recognizer.probabilities(stream, np.stack(batch)))
+        streams[stream] = np.concatenate(scores)
     return streams, np.array([run.labels.index(clip.label) for clip in clips])
 
 

@@ -5,7 +5,14 @@ Training, prediction and the live demo all call these functions. Nothing here im
 
 import numpy as np
 
+CHANNELS = {"rgb": 3, "flow": 2}  # of each stream
 HALF_RANGE = 127.5  # uint8 0..255 <-> -1..1
+
+
+def stream_input(stream, clip, height, width, **settings):
+    """`rgb_input` or `flow_input`, whichever the stream "rgb" or "flow" is fed with."""
+    to_input = {"rgb": rgb_input, "flow": flow_input}[stream]
+    return to_input(clip, height, width, **settings)
 
 
 def rgb_input(frames, height, width, offset=(0, 0), brightness=0.0, flip=False):
@@ -24,7 +31,7 @@ def rgb_input(frames, height, width, offset=(0, 0), brightness=0.0, flip=False):
     Raises:
         ValueError: `frames` has another dtype or shape, or is smaller than the crop.
     """
-    _check(frames, 3, np.uint8)
+    _check(frames, CHANNELS["rgb"], np.uint8)
     rgb = crop(frames, height, width, offset)[..., ::-1]
     rgb = (rgb[:, :, ::-1] if flip else rgb) * np.float32(1 / HALF_RANGE) - np.float32(1)
     return np.clip(rgb + np.float32(brightness), -1, 1) if brightness else rgb
@@ -44,7 +51,7 @@ def flow_input(flow, height, width, offset=(0, 0), flip=False):
     Raises:
         ValueError: `flow` has another dtype or shape, or is smaller than the crop.
     """
-    _check(flow, 2, np.uint8, np.float32)
+    _check(flow, CHANNELS["flow"], np.uint8, np.float32)
     flow = crop(flow, height, width, offset)
     flow = restore_flow(flow if flow.dtype == np.uint8 else quantise_flow(flow))
     return flow[:, :, ::-1] * np.array([-1, 1], np.float32) if flip else flow

@@ -198,6 +198,11 @@ def load_flow(folder):
     return np.stack(np.split(codes, 2, axis=1), axis=-1)
 
 
+def load_clip(stream, folder):
+    """What is stored of one clip for a stream: `frame.load_frames` or `load_flow`."""
+    return {"rgb": frame.load_frames, "flow": load_flow}[stream](folder)
+
+
 def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
     """Computes the flow of every stored clip of `dataset`; finished clips are skipped.
 

@@ -24,7 +24,6 @@ import opticalflow
 import run_folder
 import stage
 
-CHANNELS = {"rgb": 3, "flow": 2}
 ENGINES = ("auto", "keras")
 
 
@@ -132,7 +131,7 @@ class Recognizer:
 
     def _open(self, stream):
         height, width = self.run.preset.input_size
-        shape = (self.run.preset.num_frames, height, width, CHANNELS[stream])
+        shape = (self.run.preset.num_frames, height, width, network_input.CHANNELS[stream])
         model = run_folder.open_network(self.run.model_file(stream), shape, len(self.run.signs))
         return model.predict_on_batch
 
@@ -176,15 +175,11 @@ class ClipStream:
             raise ValueError(f"{self._num_added} of {self._num_frames} frames have arrived.")
         recognizer = self._recognizer
         size = recognizer.run.preset.input_size
-        inputs = {}
-        if "rgb" in recognizer.streams:
-            inputs["rgb"] = network_input.rgb_input(np.stack(self._frames), *size)
-        if "flow" in recognizer.streams:
-            inputs["flow"] = network_input.flow_input(np.stack(self._flow), *size)
-        streams = {
-            stream: recognizer.probabilities(stream, clip[None])[0]
-            for stream, clip in inputs.items()
-        }
+        clips = {"rgb": self._frames, "flow": self._flow}
+        streams = {}
+        for stream in recognizer.streams:
+            inputs = network_input.stream_input(stream, np.stack(clips[stream]), *size)
+            streams[stream] = recognizer.probabilities(stream, inputs[None])[0]
         fused = recognizer.fuse(streams)
         signs = recognizer.run.signs
         ranking = [

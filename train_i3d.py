@@ -16,11 +16,10 @@ import dataclasses
 
 import dataset as data
 import i3d_weights
+import network_input
 import run_folder
 import stage
 import training
-
-CHANNELS = {"rgb": 3, "flow": 2}
 
 
 def train(dataset, weights=None, streams=run_folder.STREAMS, **settings):
@@ -73,7 +72,7 @@ def build(run, stream):
     model = build_i3d(
         preset.num_frames,
         *preset.input_size,
-        CHANNELS[stream],
+        network_input.CHANNELS[stream],
         len(run.signs),
         width_multiplier=preset.width_multiplier,
         dropout=preset.dropout,

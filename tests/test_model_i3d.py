@@ -165,13 +165,14 @@ def test_probabilities_are_the_softmax_of_class_scores_averaged_over_time(num_cl
 
 
 def test_what_does_not_move_is_not_seen_when_the_mean_is_subtracted():
-    model = small_network(subtract_mean=True)
+    model = small_network(None, subtract_mean=True)
+    set_reference_weights(model)
     clips = random_clips(2, 8, 32, 32, 2)
     still = random_clips(2, 1, 32, 32, 2, seed=5)  # the same in every frame
     expected = model.predict(clips, verbose=0)
-    np.testing.assert_allclose(model.predict(clips + still, verbose=0), expected, atol=1e-5)
-    turned = model.predict(np.flip(clips, axis=2) + still, verbose=0)
-    assert np.abs(turned - expected).max() > 1e-3
+    np.testing.assert_allclose(model.predict(clips + still, verbose=0), expected, atol=1e-3)
+    other = model.predict(clips[::-1] + still, verbose=0)
+    assert np.abs(other - expected).max() > 0.1
 
 
 def test_kinetics_top_gives_logits():
