@@ -26,7 +26,7 @@ import disk
 STREAMS = ("rgb", "flow")
 ARCHITECTURES = ("i3d",)
 # Modules whose import registers layers that a .keras file may name.
-LAYER_MODULES = ("model_i3d",)
+LAYER_MODULES = ("model_i3d", "fast_layers")
 SAFE_CLASSES = frozenset(
     "Functional InputLayer Activation AveragePooling3D BatchNormalization Concatenate Conv3D "
     "Dropout GlobalAveragePooling3D MaxPooling3D "
@@ -203,6 +203,8 @@ def import_keras():
         The module `keras`.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # On by default only on processors with AVX-512; without it AVX2 trains at half the speed.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

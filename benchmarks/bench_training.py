@@ -70,6 +70,9 @@ class Backend:
 def serve(case):
     """Answers each line of the standard input with a line of JSON, until it ends."""
     sys.path.insert(0, str(ROOT))
+    import run_folder
+
+    run_folder.import_keras()
     import model_i3d
 
     num_clips, *clip_shape = case

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import fast_layers
 import model_i3d
 
 REFERENCE = Path(__file__).resolve().parent.parent.parent / "shared" / "reference" / "i3d"
@@ -197,7 +198,7 @@ def test_fast_convolution_equals_convolution(kernel_size, strides, clip_shape):
     options = {"strides": strides, "padding": "same", "use_bias": False}
     kernel_shape = (*(kernel_size,) * 3, clip_shape[-1], 5)
     kernel = np.random.default_rng(1).standard_normal(kernel_shape).astype(np.float32)
-    fast = model_i3d.FastConv3D(5, kernel_size, **options)
+    fast = fast_layers.FastConv3D(5, kernel_size, **options)
     plain = layers.Conv3D(5, kernel_size, **options)
     assert_same_step(fast, plain, random_clips(*clip_shape), [kernel])
 
@@ -215,7 +216,7 @@ def test_fast_pooling_equals_pooling(pool_size, strides, clip_shape):
     count = np.prod(clip_shape)  # far apart: TensorFlow's 3-D gradient takes 1e-5 for a tie
     values = np.random.default_rng(2).permutation(count) / count - 0.9
     options = {"strides": strides, "padding": "same"}
-    fast = model_i3d.FastMaxPooling3D(pool_size, **options)
+    fast = fast_layers.FastMaxPooling3D(pool_size, **options)
     plain = layers.MaxPooling3D(pool_size, **options)
     assert_same_step(fast, plain, values.reshape(clip_shape).astype(np.float32), [])
 
@@ -225,7 +226,7 @@ def test_fast_batch_normalization_equals_batch_normalization():
     options = {"momentum": 0.7, "epsilon": 1e-3, "scale": False}
     random = np.random.default_rng(4)
     weights = [random.uniform(0.5, 1.5, 6).astype(np.float32) for _ in range(3)]
-    fast = model_i3d.FastBatchNormalization(**options)
+    fast = fast_layers.FastBatchNormalization(**options)
     assert_same_step(fast, layers.BatchNormalization(**options), clips, weights)
 
 
@@ -237,7 +238,7 @@ def test_a_saved_network_gives_the_same_answer_when_loaded(tmp_path):
     clips = random_clips(3, 8, 32, 32, 2)
     np.testing.assert_array_equal(loaded.predict(clips, verbose=0), model.predict(clips, verbose=0))
     assert loaded.get_layer("Conv3d_1a_7x7_bn").momentum == 0.8
-    assert isinstance(loaded.get_layer("Conv3d_1a_7x7_conv"), model_i3d.FastConv3D)
+    assert isinstance(loaded.get_layer("Conv3d_1a_7x7_conv"), fast_layers.FastConv3D)
 
 
 def changed_weights(model, part):
