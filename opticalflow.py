@@ -24,10 +24,11 @@ import stage
 from network_input import quantise_flow, restore_flow
 
 FLOW_BOUND_PX = 20.0
-# The lowest quality whose mean storing error is below 0.08 px (benchmarks/bench_storage.py).
-FLOW_JPEG_QUALITY = 95
+# Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
+# benchmarks/bench_storage.py.
+FLOW_JPEG_QUALITY = 90
 SHOWN_FRAMES = 8  # columns of a contact sheet
-FLOW_OF_FULL_COLOR = 0.5  # share of FLOW_BOUND_PX at which a colour is saturated
+FLOW_OF_FULL_COLOR = 0.25  # share of FLOW_BOUND_PX at which a colour is saturated
 
 
 class OpenCVFlow:
@@ -156,8 +157,8 @@ def frames_to_flow(frames, algorithm="tvl1"):
 def flow_to_color(flow):
     """Colours for looking at flow, on the Middlebury colour wheel.
 
-    The hue is the direction, the saturation the length; white does not move, and half of
-    `FLOW_BOUND_PX` is fully saturated.
+    The hue is the direction, the saturation the length; white does not move, and
+    `FLOW_OF_FULL_COLOR` of the bound is fully saturated.
 
     Args:
         flow: float `(height, width, 2)`, (dx, dy) in units of `FLOW_BOUND_PX`.
