@@ -172,8 +172,10 @@ def command_line(main):
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+        print("\nStopped. The same command goes on from here.", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.
+        os._exit(130)
     except (OSError, ValueError) as error:
         if sys.flags.dev_mode:
             raise

@@ -263,10 +263,12 @@ def packed_instructions():
     """How many packed multiplications and square roots the compiled solver has."""
     import numba
 
-    solve = numba.njit(**tvl1.COMPILE_OPTIONS)(
-        tvl1._solve_band.py_func
-    )  # code from disk has no text
-    solve.compile(tvl1._solve_band.signatures[0])
+    import tvl1_band
+    import tvl1_compiler
+    import tvl1_llvm
+
+    solve = numba.njit(**tvl1_llvm.COMPILE_OPTIONS)(tvl1_band.solve_band)
+    solve.compile(tvl1_compiler.compiled_solver().signatures[0])  # code from disk has no text
     text = "\n".join(solve.inspect_asm().values())
     return {name: len(re.findall(pattern, text)) for name, pattern in PACKED.items()}
 

@@ -262,24 +262,89 @@ def test_processes_started_together_agree(images_file):
     assert len(set(results)) == 1
 
 
+def copy_solver(folder):
+    for path in ROOT.glob("tvl1*.py"):
+        shutil.copy(path, folder)
+
+
+def quick_digest(folder, images, home="home"):
+    """`flow_digest` of code that is compiled sooner, in a world where `home` is the user's."""
+    homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(folder / home))
+    return flow_digest(folder, images, NUMBA_OPT="1", **homes)
+
+
+@pytest.fixture(scope="module")
+def compiled_solver(tmp_path_factory, images_file):
+    """A folder with a copy of the solver and its compiled code, and the digest of its flow."""
+    folder = tmp_path_factory.mktemp("compiled")
+    copy_solver(folder)
+    return folder, quick_digest(folder, images_file)[0]
+
+
 def test_without_a_writable_install_folder_code_is_kept_in_the_users_cache(images_file, tmp_path):
-    shutil.copy(ROOT / "tvl1.py", tmp_path)
+    copy_solver(tmp_path)
     # Permissions do not stop root, but nobody can make a folder where a file already is.
     (tmp_path / "__pycache__").write_text("in the way")
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "home").mkdir()
-
-    def digest(home):
-        homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path / home))
-        return flow_digest(tmp_path, images_file, NUMBA_OPT="1", **homes)  # compiles faster
-
-    nowhere, nowhere_message = digest("file")
-    compiled, compiled_message = digest("home")
-    cached, cached_message = digest("home")
+    nowhere, nowhere_message = quick_digest(tmp_path, images_file, home="file")
+    compiled, compiled_message = quick_digest(tmp_path, images_file)
+    cached, cached_message = quick_digest(tmp_path, images_file)
     assert "cannot be kept on disk" in nowhere_message
     assert nowhere_message.count("compiling") == compiled_message.count("compiling") == 1
     assert cached_message == ""
     assert nowhere == compiled == cached
+
+
+@pytest.mark.parametrize("damaged", ["*.nbi", "*.nbc"])
+def test_damaged_code_on_disk_is_replaced(compiled_solver, images_file, tmp_path, damaged):
+    folder, expected = compiled_solver
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    assert quick_digest(tmp_path, images_file) == (expected, "")
+    (path,) = (tmp_path / "__pycache__").glob(damaged)
+    os.truncate(path, path.stat().st_size // 2)
+    healed, message = quick_digest(tmp_path, images_file)
+    assert healed == expected
+    assert "compiling" in message and "cannot be kept" not in message
+    assert quick_digest(tmp_path, images_file) == (expected, "")
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("tvl1_row.py", "CUBIC = -0.75", "CUBIC = -0.5"),
+        ("tvl1_llvm.py", "range(16)]", "range(16)][::-1]"),
+    ],
+)
+def test_a_change_in_any_compiled_module_is_noticed(
+    compiled_solver, images_file, tmp_path, module, old, new
+):
+    folder, before = compiled_solver
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    source = (tmp_path / module).read_text()
+    assert source.count(old) == 1
+    (tmp_path / module).write_text(source.replace(old, new))
+    after, message = quick_digest(tmp_path, images_file)
+    assert "compiling" in message
+    assert after != before
+
+
+def test_a_solver_works_on_after_an_interrupt():
+    first, second = noise_pair()
+    solver = tvl1.TVL1(num_threads=2, num_scales=1)  # smaller scales are left to one thread
+    expected = solver.calc(first, second)
+    solve_band = solver._solve_band
+
+    def interrupted(*task):
+        if task[-1] == 0:  # where Ctrl-C arrives: the thread that calls
+            raise KeyboardInterrupt
+        solve_band(*task)
+
+    solver._solve_band = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        solver.calc(first, second)
+    solver._solve_band = solve_band
+    np.testing.assert_array_equal(solver.calc(first, second), expected)
 
 
 def test_importing_does_not_load_numba():
