@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 import run_folder
-import training
 from datagenerator import ClipSequence
 from history import COLUMNS, History
 
@@ -35,7 +34,7 @@ def fit_stream(run, stream, architecture, phases, train_clips, val_clips, worker
 
     Writes `<stream>.keras` (the best epoch), `checkpoint/` and history.csv.
     """
-    finished, checkpoint = training.newest_checkpoint(run, stream)
+    finished, checkpoint = run.newest_checkpoint(stream)
     past = History(run.folder, stream, finished)
     keras.utils.set_random_seed(run.options["seed"])
     model = run_folder.load_model(checkpoint) if checkpoint else architecture.build(run, stream)

@@ -67,6 +67,11 @@ class Run:
     def model_file(self, stream):
         return self.folder / f"{stream}.keras"
 
+    def newest_checkpoint(self, stream):
+        """(number of finished epochs, path), or (0, None)."""
+        paths = sorted((self.folder / "checkpoint").glob(f"{stream}-*.keras"))
+        return (int(paths[-1].stem.split("-")[1]), paths[-1]) if paths else (0, None)
+
     def write(self):
         """Writes run.json."""
         content = dataclasses.asdict(self)

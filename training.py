@@ -197,16 +197,9 @@ def is_trained(run, stream):
     """Whether a stream has had all its epochs, or has ended early as it was told to."""
     past = history.History(run.folder, stream)
     total = sum(phase.epochs for phase in phases(run.preset))
-    finished = run.model_file(stream).is_file() and newest_checkpoint(run, stream)[0] > 0
-    return finished and (
-        newest_checkpoint(run, stream)[0] >= total or past.has_stalled(run.options["patience"])
-    )
-
-
-def newest_checkpoint(run, stream):
-    """(number of finished epochs, path), or (0, None)."""
-    paths = sorted((run.folder / "checkpoint").glob(f"{stream}-*.keras"))
-    return (int(paths[-1].stem.split("-")[1]), paths[-1]) if paths else (0, None)
+    epochs, _ = run.newest_checkpoint(stream)
+    had_all = epochs >= total or past.has_stalled(run.options["patience"])
+    return epochs > 0 and had_all and run.model_file(stream).is_file()
 
 
 def add_arguments(parser):
@@ -304,7 +297,7 @@ def _open(run, restart):
 
 
 def _refuse_unasked_resume(run, todo, resume):
-    begun = [stream for stream in todo if newest_checkpoint(run, stream)[0]]
+    begun = [stream for stream in todo if run.newest_checkpoint(stream)[0]]
     if begun and not resume:
         raise ValueError(
             f"{run.folder} is unfinished ({' and '.join(begun)}). Go on with it: the same command "
