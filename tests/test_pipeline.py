@@ -96,4 +96,4 @@ def test_wrong_dataset_stops_the_pipeline_at_once(tmp_path):
     result = run_script(
         "pipeline_i3d.py", "--dataset", "my_sings", cwd=tmp_path, check=1, timeout=30
     )
-    assert "Did you mean my_signs?" in result.stderr and "Traceback" not in result.stderr
+    assert "Did you mean my_signs" in result.stderr and "Traceback" not in result.stderr
