@@ -39,6 +39,8 @@ def train(dataset, weights=None, streams=run_folder.STREAMS, **settings):
         FileNotFoundError: frames, flow or weights are not there.
         ValueError: the run is unfinished, busy, or was made with other data or settings.
     """
+    if not dataset.temp_dir.is_dir() and not dataset.video_dir.is_dir():
+        dataset.stored_clips("rgb")  # raises: a wrong name comes before missing weights
     weights = _set_weights(dataset, weights, streams)
     return training.train_run(dataset, ARCHITECTURE, streams=streams, weights=weights, **settings)
 

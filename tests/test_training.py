@@ -268,6 +268,8 @@ def test_kinetics_weights_that_are_not_there_say_where_to_get_them(tmp_path, mon
     result = run_script("train_i3d.py", "--dataset", "moves", cwd=tmp_path, check=1, timeout=30)
     assert "rgb_inception_i3d_imagenet_and_kinetics" in result.stderr
     assert str(tmp_path / "i3d") in result.stderr and "--weights none" in result.stderr
+    wrong_name = run_script("train_i3d.py", "--dataset", "movse", cwd=tmp_path, check=1, timeout=30)
+    assert "Did you mean moves" in wrong_name.stderr
 
 
 def test_clips_without_flow_are_named(stored_dataset, tmp_path):
