@@ -36,13 +36,13 @@ STAGE_ROUNDS = 3
 
 def read_all_then_pick(path):
     """The plain way: decode and resize every frame, keep them all, pick at the end."""
-    video = cv2.VideoCapture(str(path))
     frames = []
-    while True:
-        decoded, image = video.read()
-        if not decoded:
-            break
-        frames.append(frame.fit_frame(image, HEIGHT, WIDTH))
+    with frame.open_video(path) as video:
+        while True:
+            decoded, image = video.read()
+            if not decoded:
+                break
+            frames.append(frame.fit_frame(image, HEIGHT, WIDTH))
     return np.stack([frames[i] for i in frame.sample_indices(len(frames), NUM_FRAMES)])
 
 
