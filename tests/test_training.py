@@ -30,6 +30,7 @@ from conftest import TINY
 import dataset as data, datagenerator, train_i3d
 fast = datagenerator.ClipSequence.__getitem__
 def slow(self, index):
+    open({data_root!r} + "/reads-" + {run_name!r}, "w").close()
     time.sleep(0.15)
     return fast(self, index)
 datagenerator.ClipSequence.__getitem__ = slow
@@ -131,7 +132,8 @@ def test_ctrl_c_leaves_a_usable_model(stored_dataset, tmp_path, epochs_before):
         wait_for(folder / "checkpoint" / f"rgb-000{epochs_before}.keras", process)
         time.sleep(0.2)
     else:
-        time.sleep(12)
+        wait_for(stored_dataset.root / f"reads-{name}", process)
+        time.sleep(1)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130 and "Traceback" not in process.stderr.read()
     answer = Recognizer(folder).predict(np.zeros((8, 40, 48, 3), np.uint8))
