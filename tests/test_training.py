@@ -78,6 +78,16 @@ def start_slow_training(dataset, run_name):
     )
 
 
+def copy_of(stored_dataset, root):
+    """The stored frames and flow again, to be changed."""
+    shutil.copytree(
+        stored_dataset.temp_dir, root / stored_dataset.temp_dir.relative_to(stored_dataset.root)
+    )
+    dataset = data.Dataset(stored_dataset.name, root=root)
+    dataset.preset = stored_dataset.preset
+    return dataset
+
+
 def wait_for(path, process):
     while not path.exists():
         assert process.poll() is None, process.stderr.read()
@@ -183,9 +193,8 @@ def test_other_data_or_settings_are_refused_with_both_sides(stored_dataset, trai
 
 
 def test_training_without_validation_clips_keeps_the_lowest_loss(stored_dataset, tmp_path):
-    dataset = make_dataset(tmp_path, {"train": 3})
+    dataset = copy_of(stored_dataset, tmp_path)
     for kind in ("frame", "oflow"):
-        shutil.copytree(stored_dataset.temp_dir / kind, dataset.temp_dir / kind)
         for split in ("val", "test"):
             shutil.rmtree(dataset.temp_dir / kind / split)
     run = train_i3d.train(dataset, streams=("flow",), val_fraction=0).output
@@ -275,18 +284,15 @@ def test_kinetics_weights_that_are_not_there_say_where_to_get_them(tmp_path, mon
 
 
 def test_clips_without_flow_are_named(stored_dataset, tmp_path):
-    dataset = make_dataset(tmp_path, {"train": 3})
-    for kind in ("frame", "oflow"):
-        shutil.copytree(stored_dataset.temp_dir / kind, dataset.temp_dir / kind)
+    dataset = copy_of(stored_dataset, tmp_path)
     shutil.rmtree(dataset.flow_dir / "train" / "right" / "1")
     with pytest.raises(FileNotFoundError, match="1 clips have no flow, such as train.right.1"):
         train_i3d.train(dataset)
 
 
 def test_one_sign_is_too_few(stored_dataset, tmp_path):
-    dataset = make_dataset(tmp_path, {"train": 3})
+    dataset = copy_of(stored_dataset, tmp_path)
     for kind in ("frame", "oflow"):
-        shutil.copytree(stored_dataset.temp_dir / kind, dataset.temp_dir / kind)
         for split in data.SPLITS:
             shutil.rmtree(dataset.temp_dir / kind / split / "right")
     with pytest.raises(ValueError, match="at least 2 signs"):
