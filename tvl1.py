@@ -181,28 +181,41 @@ class TVL1:
         if self._shapes != shapes:
             self._shapes = shapes
             self._workspaces = [make_workspace(*shape, self._num_threads) for shape in shapes]
-        flow = np.zeros((*shapes[-1], 2), np.float32)
-        for scale in reversed(range(len(shapes))):
-            if scale < len(shapes) - 1:
-                height, width = shapes[scale]
-                flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-                flow *= np.float32(1 / self.parameters["scale_step"])
-            self._solve_scale(previous_pyramid[scale], next_pyramid[scale], flow, scale)
-        return flow
-
-    def _solve_scale(self, previous, following, flow, scale):
-        arrays = self._workspaces[scale]
-        arrays.arrivals[0] = 0
-        task = (previous, following, flow, arrays, make_settings(self.parameters))
+        flows = [np.zeros((*shape, 2), np.float32) for shape in shapes]
+        settings = make_settings(self.parameters)
+        levels = zip(previous_pyramid, next_pyramid, flows, self._workspaces, strict=True)
+        tasks = [(*level, settings) for level in reversed(list(levels))]  # coarse to fine
+        for arrays in self._workspaces:
+            arrays.arrivals[0] = 0
         try:
             others = [
-                self._helpers.submit(self._solve_band, *task, thread)
-                for thread in range(1, len(arrays.scratch))
+                self._helpers.submit(self._help, tasks, thread)
+                for thread in range(1, self._num_threads)
             ]
-            self._solve_band(*task, 0)
+            self._lead(tasks)
             for other in others:
                 other.result()
         except BaseException:  # Ctrl-C, which comes to this thread alone
-            arrays.arrivals[0] = ALL_HAVE_ARRIVED  # or the others would wait for ever
+            for arrays in self._workspaces:
+                arrays.arrivals[0] = ALL_HAVE_ARRIVED  # or the others would wait for ever
             self._shapes = []  # the next pair gets new arrays: the others still write to these
             raise
+        return flows[0]
+
+    def _lead(self, tasks):
+        """The first thread's share of all scales: each begins with the flow of the one before."""
+        coarser = None
+        for task in tasks:
+            flow = task[2]
+            if coarser is not None:
+                size = flow.shape[1::-1]
+                cv2.resize(coarser, size, dst=flow, interpolation=cv2.INTER_LINEAR)
+                flow *= np.float32(1 / self.parameters["scale_step"])
+            self._solve_band(*task, 0)
+            coarser = flow
+
+    def _help(self, tasks, thread):
+        """The share of another thread, which waits at each scale until the first one comes."""
+        for task in tasks:
+            if thread < len(task[3].scratch):
+                self._solve_band(*task, thread)

@@ -1,8 +1,10 @@
 """What one thread does with its band of rows, compiled as a whole by `tvl1_compiler.py`.
 
-Threads each own a band plus a copy of the two neighbouring rows, and meet at a barrier twice per
-iteration. Every row is computed by the same machine code from the same numbers in whichever band it
-lies, hence the result does not depend on the number of threads.
+Threads each own a band plus a copy of the two neighbouring rows. What the others need of a band
+(its outer rows, how much it changed) is published in one of two places in turn, so that one meeting
+at a barrier per iteration is enough: nobody can be two iterations behind. Every row is computed by
+the same machine code from the same numbers in whichever band it lies, hence the result does not
+depend on the number of threads.
 
 One iteration is one sweep over the rows: the flow of a row, then at once the dual variables of the
 row above, so that what was just written is still in a register or in the first cache.
@@ -10,7 +12,7 @@ row above, so that what was just written is still in a register or in the first 
 
 import numpy as np
 
-from tvl1_llvm import add_one, kernel, pointer, read, sample, yield_core
+from tvl1_llvm import add_one, kernel, pause, pointer, read, sample, yield_core
 from tvl1_row import (
     copy_row,
     cubic_row,
@@ -25,7 +27,7 @@ from tvl1_row import (
 )
 from tvl1_workspace import IMAGE_MARGIN, MARGIN, P11, U1, U2
 
-SPINS_BEFORE_YIELD = 2_000
+SPINS_BEFORE_YIELD = 500
 
 
 @kernel
@@ -35,6 +37,7 @@ def _wait_for_all(arrivals, wanted):
     spins = 0
     while read(arrivals) < wanted:
         spins += 1
+        pause()
         if spins > SPINS_BEFORE_YIELD:
             yield_core()
     return wanted
@@ -59,14 +62,21 @@ def _iterate_band(band, row_errors, first, is_bottom, width, settings):
 
 
 @kernel
-def _copy_neighbours(state, start, stop, is_top, is_bottom):
-    """Fills the first and last row of the band `state[start:stop]` from the bands next to it."""
-    if is_top:
-        state[start, P11:] = np.float32(0)
+def _publish_edges(band, edges, turn, thread, first_plane):
+    """Shows planes of the first and last row of a band to the threads next to it."""
+    edges[turn, thread, 0, first_plane:] = band[1, first_plane:]
+    edges[turn, thread, 1, first_plane:] = band[-2, first_plane:]
+
+
+@kernel
+def _copy_neighbours(band, edges, turn, thread, first_plane):
+    """Fills `band[0]` and `band[-1]` from what the bands next to it published."""
+    if thread == 0:
+        band[0, P11:] = np.float32(0)  # no flow of dual variables across the upper border
     else:
-        state[start, P11:] = state[start - 2, P11:]
-    if not is_bottom:
-        state[stop - 1] = state[stop + 1]
+        band[0, P11:] = edges[turn, thread - 1, 1, P11:]
+    if thread < edges.shape[1] - 1:
+        band[-1, first_plane:] = edges[turn, thread + 1, 0, first_plane:]
 
 
 @kernel
@@ -158,9 +168,8 @@ def _solve_warp(band, thread, first, last, arrivals_seen, work, settings):
     height = work.published.shape[1]
     width = work.image.shape[1] - 2 * IMAGE_MARGIN
     num_threads = work.scratch.shape[0]
-    start = first + 2 * thread
-    stop = last + 2 * thread + 2
     threshold = settings.threshold * np.float32(height * width)
+    turn = 0
     for _ in range(settings.outer_iterations):
         if settings.median_filter > 1:
             _publish_band(band, work.published, first, width)
@@ -168,41 +177,46 @@ def _solve_warp(band, thread, first, last, arrivals_seen, work, settings):
             _filter_band(
                 band, work.published, work.scratch, first, width, thread, settings.median_filter
             )
-            arrivals_seen = _wait_for_all(work.arrivals, arrivals_seen + num_threads)
+        _publish_edges(band, work.edges, turn, thread, 0)
+        arrivals_seen = _wait_for_all(work.arrivals, arrivals_seen + num_threads)
+        _copy_neighbours(band, work.edges, turn, thread, 0)
         for _ in range(settings.inner_iterations):
-            _copy_neighbours(work.state, start, stop, first == 0, last == height)
-            arrivals_seen = _wait_for_all(work.arrivals, arrivals_seen + num_threads)
-            _iterate_band(band, work.row_errors, first, last == height, width, settings)
+            turn = 1 - turn
+            _iterate_band(band, work.row_errors[turn], first, last == height, width, settings)
+            _publish_edges(band, work.edges, turn, thread, P11)
             arrivals_seen = _wait_for_all(work.arrivals, arrivals_seen + num_threads)
             change = np.float32(0)
             for row in range(height):
-                change += work.row_errors[row]
+                change += work.row_errors[turn, row]
             if change <= threshold:
                 return arrivals_seen
+            # The flow of the copied row is computed here as it is where it belongs.
+            _copy_neighbours(band, work.edges, turn, thread, P11)
     return arrivals_seen
 
 
 def solve_band(previous, following, flow, work, settings, thread):
     """One thread's share of a scale: improves its band of `flow`, `(height, width, 2)`, in place.
 
-    All threads of a scale must run at the same time: they wait for one another.
+    All threads of a scale must run at the same time: they wait for one another. `flow` may change
+    until the first thread begins; it is whole when any of them returns.
     """
     height, width = previous.shape
     num_threads = work.scratch.shape[0]
     first, last = height * thread // num_threads, height * (thread + 1) // num_threads
     band = work.state[first + 2 * thread : last + 2 * thread + 2]
     band[:, P11:] = np.float32(0)
+    _fill_image(following, work.image, first, last)
+    arrivals_seen = _wait_for_all(work.arrivals, num_threads)
     for row in range(first, last):
         for x in range(width):
             band[row - first + 1, U1, MARGIN + x] = flow[row, x, 0]
             band[row - first + 1, U2, MARGIN + x] = flow[row, x, 1]
-    _fill_image(following, work.image, first, last)
-    arrivals_seen = _wait_for_all(work.arrivals, num_threads)
     for _ in range(settings.num_warps):
         _linearise_band(band, first, previous, work.image, work.scratch, work.offsets, thread)
-        arrivals_seen = _wait_for_all(work.arrivals, arrivals_seen + num_threads)
         arrivals_seen = _solve_warp(band, thread, first, last, arrivals_seen, work, settings)
     for row in range(first, last):
         for x in range(width):
             flow[row, x, 0] = band[row - first + 1, U1, MARGIN + x]
             flow[row, x, 1] = band[row - first + 1, U2, MARGIN + x]
+    _wait_for_all(work.arrivals, arrivals_seen + num_threads)

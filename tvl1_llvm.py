@@ -3,6 +3,7 @@
 Imported, like `tvl1_row.py` and `tvl1_band.py`, only once a solver is made: Numba loads slowly.
 """
 
+import platform
 import sys
 
 import numba
@@ -80,6 +81,20 @@ def read(typing_context, counter):
         return builder.load_atomic(pointer, "acquire", 8)
 
     return types.int64(counter), generate
+
+
+@intrinsic
+def pause(typing_context):
+    """Waits for an instant, and leaves the core to the thread that it shares its units with."""
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+
+    def generate(context, builder, signature, arguments):
+        if is_x86:
+            function_type, name = ir.FunctionType(ir.VoidType(), []), "llvm.x86.sse2.pause"
+            builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), [])
+        return context.get_dummy_value()
+
+    return types.none(), generate
 
 
 @intrinsic

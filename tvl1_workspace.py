@@ -38,7 +38,8 @@ class Workspace(NamedTuple):
     published: np.ndarray  # float32 (2, h, s): the flow as the median filter reads it
     scratch: np.ndarray  # float32 (num_threads, 8, s)
     offsets: np.ndarray  # int32 (num_threads, s)
-    row_errors: np.ndarray  # float32 (h,): squared change of each row in the last iteration
+    edges: np.ndarray  # float32 (2, num_threads, 2, NUM_PLANES, s): outer rows of each band
+    row_errors: np.ndarray  # float32 (2, h): squared change of each row in an iteration
     arrivals: np.ndarray  # int64 (1,): how often threads have come to the barrier
 
 
@@ -73,7 +74,8 @@ def make_workspace(height, width, num_threads):
         published=_aligned_zeros(2, height, row_length),
         scratch=_aligned_zeros(num_threads, 8, row_length),
         offsets=np.zeros((num_threads, row_length), np.int32),
-        row_errors=np.zeros(height, np.float32),
+        edges=_aligned_zeros(2, num_threads, 2, NUM_PLANES, row_length),
+        row_errors=np.zeros((2, height), np.float32),
         arrivals=np.zeros(1, np.int64),
     )
 
