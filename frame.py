@@ -95,34 +95,38 @@ def read_clip(path, num_frames, height, width):
     path = Path(path)
     if path.is_dir():
         return _read_folder(path, num_frames, height, width)
-    fit = functools.partial(fit_frame, height=height, width=width)
+    clip = np.empty((num_frames, height, width, 3), np.uint8)
     with open_video(path) as video:
         promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         guess = sample_indices(promised, num_frames) if promised > 0 else []
-        frames, times = _decode(video, set(guess), fit)
+        times = _decode(video, guess, clip)
     if not times:
         raise ValueError("no frame could be decoded")
     picked = sample_times(times, num_frames)
-    if not frames.keys() >= set(picked):
+    if picked != guess:
         with open_video(path) as video:
-            frames, _ = _decode(video, set(picked), fit, last=picked[-1])
+            _decode(video, picked, clip, last=picked[-1])
     if len(times) < promised:
         warnings.warn(
             f"only {len(times)} of {promised} promised frames decode; they are used", stacklevel=2
         )
-    return np.stack([frames[i] for i in picked])
+    return clip
 
 
-def fit_frame(image, height, width):
+def fit_frame(image, height, width, out=None):
     """Resizes until the shorter side fits, then crops around the centre or adds black bars.
 
     Args:
         image: uint8, `(any height, any width, 3)`.
         height, width: of the result, in pixels.
+        out: where the result is written, uint8 `(height, width, 3)`, contiguous; by default a new
+            array.
 
     Returns:
-        uint8, `(height, width, 3)`.
+        `out`.
     """
+    if out is None:
+        out = np.empty((height, width, 3), np.uint8)
     scale = min(height, width) / min(image.shape[:2])
     # Cropping first is the same picture for less work.
     crop_height = min(image.shape[0], round(height / scale))
@@ -131,13 +135,13 @@ def fit_frame(image, height, width):
     left = (image.shape[1] - crop_width) // 2
     image = image[top : top + crop_height, left : left + crop_width]
     size = (min(width, round(crop_width * scale)), min(height, round(crop_height * scale)))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    if size == (width, height):
+        return cv2.resize(image, size, dst=out, interpolation=method)
+    image = cv2.resize(image, size, interpolation=method)
     down, right = height - image.shape[0], width - image.shape[1]
-    if not down and not right:
-        return image
-    return cv2.copyMakeBorder(
-        image, down // 2, down - down // 2, right // 2, right - right // 2, cv2.BORDER_CONSTANT
-    )
+    bars = down // 2, down - down // 2, right // 2, right - right // 2
+    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, dst=out)
 
 
 def write_frames(folder, frames):
@@ -226,21 +230,29 @@ def open_video(path):
         video.release()
 
 
-def _decode(video, wanted, fit, last=None):
-    """Reads on to the frame `last`, or the end.
+def _decode(video, picked, clip, last=None):
+    """Reads on to the frame `last`, or the end, and puts the frames number `picked` into `clip`.
 
     Returns:
-        ({index: fitted frame} of the `wanted` indices, time stamps of all frames in ms).
+        Time stamps of all frames in ms.
     """
-    frames, times = {}, []
+    rows = collections.defaultdict(list)
+    for row, number in enumerate(picked):
+        rows[number].append(row)
+    times, image = [], None
     while (last is None or len(times) <= last) and video.grab():
-        if len(times) in wanted:
-            decoded, image = video.retrieve()
+        if len(times) in rows:
+            first, *others = rows[len(times)]
+            # A frame that has its size already is decoded where it belongs: new memory costs time.
+            fits = image is not None and image.shape == clip.shape[1:]
+            decoded, image = video.retrieve(clip[first] if fits else image)
             if not decoded:
                 continue
-            frames[len(times)] = fit(image)
+            if not fits:
+                fit_frame(image, *clip.shape[1:3], out=clip[first])
+            clip[others] = clip[first]
         times.append(video.get(cv2.CAP_PROP_POS_MSEC))
-    return frames, times
+    return times
 
 
 def _read_folder(folder, num_frames, height, width):
