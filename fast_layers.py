@@ -64,10 +64,11 @@ class FastBatchNormalization(layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        if not (training and self.trainable and _runs_on_tensorflow_cpu()):
+        is_fast = _runs_on_tensorflow_cpu() and not self.synchronized
+        if not (training and self.trainable and is_fast):
             return super().call(inputs, training=training, mask=mask)
         points = ops.cast(ops.reshape(inputs, (-1, inputs.shape[-1])), "float32")
-        beta = ops.reshape(self.beta, (1, -1))
+        beta = ops.cast(ops.reshape(self.beta, (1, -1)), "float32")
         outputs, mean, variance = _normalize(points, beta, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1.0 - self.momentum))

@@ -1,46 +1,66 @@
-"""Loads published I3D weights into a network of `model_i3d.py`.
+"""Finds I3D weights, downloads the published ones, and loads them into a network.
 
-The published files are Keras-2 HDF5 (one group per layer) of github.com/dlpbc/keras-kinetics-i3d,
-release v0.2: I3D without its top, trained on ImageNet and Kinetics.
+    python i3d_weights.py download
+    python i3d_weights.py inspect FILE
+    python i3d_weights.py convert FILE OUT.h5
+
+The published files are those of github.com/dlpbc/keras-kinetics-i3d, release v0.2: I3D trained on
+ImageNet and Kinetics. weight_files.py lists the other formats that are read. Importing this module
+does not import Keras.
 """
 
+import argparse
 import os
+import re
 from pathlib import Path
 
-import h5py
-import numpy as np
+import i3d_layers
+import stage
+import weight_download
+import weight_files
+import weight_fit
+from i3d_layers import CHANNELS_OF_STREAM, OTHER_STREAM, STEM_CONVOLUTION, TOP_CONVOLUTION
+from run_folder import STREAMS
 
 RELEASE_URL = "https://github.com/dlpbc/keras-kinetics-i3d/releases/download/v0.2"
 FILE_NAME = "{}_inception_i3d_imagenet_and_kinetics_tf_dim_ordering_tf_kernels_no_top.h5"
-MAX_LISTED = 10
+TOP_FILE_NAME = FILE_NAME.replace("_no_top", "")
+KINETICS_NUM_CLASSES = 400
+# Beside weights in a folder, but not to be named as weights.
+COMPANIONS = (".meta", ".sha256", ".txt", ".md", ".json", ".npy")
 
 
-def find_weights(weights, stream):
-    """The file that `--weights` means for one stream.
+def find_weights(weights, stream, from_other_stream=False, with_top=False, base_url=None):
+    """The file that `--weights` means for one stream; published ones are downloaded.
 
     Args:
-        weights: "kinetics", or the path of a file, or of a folder that holds the published files.
+        weights: "kinetics", or the path of a file, or of a folder that holds the published files,
+            one file or checkpoint with the stream's name in its own, or a run of this project.
         stream: "rgb" or "flow".
+        from_other_stream: where a folder has no weights of `stream`, take the other's.
+        with_top: of "kinetics", the files with the head of 400 classes.
+        base_url: folder of the published files, by default `RELEASE_URL`.
 
     Returns:
         `Path` of an existing file.
 
     Raises:
         FileNotFoundError: it is not there; the message says where to get it and where to put it.
+        ValueError: a published file is damaged or not what was downloaded first; or a folder
+            holds several that could be meant.
     """
-    name = FILE_NAME.format(stream)
-    path = cache_dir() / name if weights == "kinetics" else Path(weights)
-    if path.is_dir():
-        path = path / name
-    if path.is_file():
-        return path
     if weights == "kinetics":
-        raise FileNotFoundError(
-            f"The Kinetics weights of the {stream} stream are not there. Download "
-            f"{RELEASE_URL}/{name} into {cache_dir()}, or train from random weights with "
-            "`--weights none`."
-        )
-    raise FileNotFoundError(f"No file {path} (--weights {weights}).")
+        return _published(stream, with_top, base_url or RELEASE_URL)
+    path = Path(weights)
+    if not path.is_dir():
+        return weight_files.checkpoint_index(path)
+    for wanted in (stream, OTHER_STREAM[stream])[: 2 if from_other_stream else 1]:
+        if found := _in_folder(path, wanted):
+            return found
+    raise FileNotFoundError(
+        f"No weights of the {stream} stream in {path}. Expected is {stream}.keras of a run, or one "
+        f"file or checkpoint with `{stream}` in its name; or name the file itself."
+    )
 
 
 def cache_dir():
@@ -49,57 +69,206 @@ def cache_dir():
     return Path(base) / "i3d"
 
 
-def load_weights(model, path):
-    """Loads weights by layer name.
+def load_weights(model, path, with_top=True, from_other_stream=False):
+    """Loads weights by layer name, all of them or none.
 
-    Layers of the model that the file lacks keep their values if they are the classification
-    layer; a classification layer in the file is ignored if the model has another one or none.
+    A network for other classes than the file's keeps its own classification layer. One of
+    `build_i3d(..., top="kinetics")` must find its head in the file.
 
     Args:
         model: a network of `model_i3d.build_i3d`.
-        path: Keras-2 HDF5 file.
+        path: file of any format that `weight_files.read` knows.
+        with_top: load a classification layer of the same shape, too.
+        from_other_stream: take weights of the other stream where the file holds those, with the
+            input channels of the first convolution averaged (see `weight_fit.change_stream`).
 
     Raises:
+        FileNotFoundError: it is not there.
         ValueError: it is no such file, or layers or shapes differ, or values are not finite; the
-            message lists what differs.
+            message lists what differs, and the network is unchanged.
     """
-    from model_i3d import TOP_CONVOLUTION
-
-    stored = _read_hdf5(path)
-    wanted = {layer.name: layer for layer in model.layers if layer.weights}
-    if wanted.keys() != stored.keys():
-        wanted.pop(TOP_CONVOLUTION, None)
-        stored.pop(TOP_CONVOLUTION.removesuffix("_conv"), None)
-        stored.pop(TOP_CONVOLUTION, None)
-    problems = [f"missing layer {name}" for name in wanted.keys() - stored.keys()]
-    problems += [f"unknown layer {name}" for name in stored.keys() - wanted.keys()]
-    for name in wanted.keys() & stored.keys():
-        have = [array.shape for array in stored[name]]
-        want = [tuple(weight.shape) for weight in wanted[name].weights]
-        if have != want:
-            problems.append(f"{name} has shapes {have}, expected {want}")
-        elif not all(np.isfinite(array).all() for array in stored[name]):
-            problems.append(f"{name} holds values that are not finite")
-    if problems:
-        more = f" and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
-        raise ValueError(f"{path} does not fit: {'; '.join(sorted(problems)[:MAX_LISTED])}{more}.")
-    for name, layer in wanted.items():
-        layer.set_weights(stored[name])
+    expected = {
+        layer.name: {weight.name: tuple(weight.shape) for weight in layer.weights}
+        for layer in model.layers
+        if layer.weights
+    }
+    stored = weight_files.read(path)
+    gives_logits = model.layers[-1].name == "logits"
+    is_same_top = expected.get(TOP_CONVOLUTION) == stored.shapes().get(TOP_CONVOLUTION)
+    if not gives_logits and not (with_top and is_same_top):
+        expected.pop(TOP_CONVOLUTION, None)
+    layers = weight_fit.fitting_layers(stored, expected, from_other_stream)
+    for layer in model.layers:
+        if layer.name in layers:
+            layer.set_weights([layers[layer.name][weight.name] for weight in layer.weights])
 
 
-def _read_hdf5(path):
-    """{layer name: list of float32 arrays} of a Keras-2 weight file."""
+def check_weights(path, stream, width_multiplier, from_other_stream=False):
+    """Checks, without Keras, that a network of `stream` can begin with the weights in `path`.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `load_weights`.
+    """
+    expected = i3d_layers.weight_shapes(CHANNELS_OF_STREAM[stream], width_multiplier)
+    weight_fit.fitting_layers(weight_files.read(path), expected, from_other_stream)
+
+
+def convert(source, target, stream=None, other_stream=False):
+    """Writes weights of any format as Keras-2 HDF5, laid out as the published files are.
+
+    Args:
+        source: "kinetics", a file, or with `stream` a folder.
+        target: path that does not exist yet.
+        other_stream: turn RGB's weights into weights for flow, or flow's into RGB's.
+
+    Returns:
+        `weight_files.StoredWeights` of what was written.
+
+    Raises:
+        FileNotFoundError, FileExistsError: `source` is not there, or `target` is.
+        ValueError: `source` is not a whole I3D.
+    """
+    target = Path(target)
+    if target.exists():
+        raise FileExistsError(f"{target} exists already. Delete it, or name another file.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"No folder {target.parent} to write {target.name} into.")
+    stored = _read_any(source, stream)
+    expected = _own_shapes(stored)
+    layers = weight_fit.fitting_layers(stored, expected)
+    if other_stream:
+        layers = weight_fit.change_stream(layers)
+    weight_files.write_keras2({name: layers[name] for name in expected}, target)
+    return weight_files.read(target)
+
+
+def describe(source, stream=None):
+    """What `inspect` prints, as text lines, and the list of what is wrong with the weights."""
+    stored = _read_any(source, stream)
+    num_classes = stored.num_classes
+    lines = [
+        f"format       {stored.format}",
+        f"stream       {stored.stream or 'unknown'}",
+        f"width        {stored.width_multiplier:g}",
+        f"head         {f'{num_classes} classes' if num_classes else 'none'}",
+        f"layers       {len(stored.layers)} with weights",
+        f"parameters   {stored.num_parameters:,}",
+    ]
+    lines += [f"sha256       {weight_files.sha256(path)}  {path.name}" for path in stored.paths]
+    if stored.stream is None:
+        return lines, [f"no convolution {STEM_CONVOLUTION} of 2 or 3 channels"]
+    return lines, i3d_layers.differences(stored.layers, _own_shapes(stored))
+
+
+def _published(stream, with_top, base_url):
+    name = (TOP_FILE_NAME if with_top else FILE_NAME).format(stream)
+    path = cache_dir() / name
+
+    def check(file):
+        num_classes = KINETICS_NUM_CLASSES if with_top else None
+        expected = i3d_layers.weight_shapes(CHANNELS_OF_STREAM[stream], 1.0, num_classes)
+        weight_fit.fitting_layers(weight_files.read(file), expected)
+
     try:
-        with h5py.File(path, "r") as file:
-            root = file["model_weights"] if "model_weights" in file else file
-            layers = {}
-            for layer in map(_text, root.attrs["layer_names"]):
-                names = map(_text, root[layer].attrs["weight_names"])
-                layers[layer] = [np.asarray(root[layer][name], np.float32) for name in names]
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path} is not a whole Keras HDF5 weight file: {error}") from error
-    return {layer: arrays for layer, arrays in layers.items() if arrays}
+        return weight_download.fetch(f"{base_url}/{name}", path, check, weight_files.HDF5_START)
+    except weight_download.UnreachableError as error:
+        names = [name.replace(stream, other, 1) for other in STREAMS]
+        raise FileNotFoundError(
+            f"The Kinetics weights of the {stream} stream are not there, and cannot be downloaded: "
+            f"{error}.\nDownload {' and '.join(f'{base_url}/{each}' for each in names)}\n"
+            f"by other means into {cache_dir()}, or start from random weights with "
+            "`--weights none`."
+        ) from error
 
 
-def _text(name):
-    return name.decode() if isinstance(name, bytes) else str(name)
+def _in_folder(folder, stream):
+    """The one file in a folder that can be meant for a stream, or None."""
+    for name in (f"{stream}.keras", FILE_NAME.format(stream)):
+        if (folder / name).is_file():
+            return folder / name
+    entries = [
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".") and path.suffix not in COMPANIONS
+    ]
+    indices = [path for path in entries if path.suffix == ".index"]
+    named = [
+        path
+        for path in entries
+        if re.search(rf"(^|[^a-z]){stream}([^a-z]|$)", path.name.lower())
+        and ".data-" not in path.name
+    ]
+    candidates = named or (indices if len(indices) == 1 else [])
+    if len(candidates) > 1:
+        names = ", ".join(path.name for path in candidates)
+        raise ValueError(
+            f"{folder} holds several weights of the {stream} stream: {names}. Name one."
+        )
+    if candidates and candidates[0].is_dir():
+        return _in_folder(candidates[0], stream)
+    return candidates[0] if candidates else None
+
+
+def _read_any(source, stream):
+    if source != "kinetics" and not Path(source).is_dir():
+        return weight_files.read(source)
+    if stream is None:
+        raise ValueError(f"{source} stands for two streams: add `--stream rgb` or `--stream flow`.")
+    return weight_files.read(find_weights(source, stream))
+
+
+def _own_shapes(stored):
+    """What I3D of the stored stream, width and number of classes consists of."""
+    channels = CHANNELS_OF_STREAM.get(stored.stream, 3)
+    return i3d_layers.weight_shapes(channels, stored.width_multiplier or 1.0, stored.num_classes)
+
+
+def _print_description(source, stream, with_layers):
+    lines, problems = describe(source, stream)
+    print("\n".join(lines))
+    if with_layers:
+        for layer, weights in _read_any(source, stream).shapes().items():
+            print(f"  {layer}: {', '.join(f'{name} {shape}' for name, shape in weights.items())}")
+    print(f"complete     {'no' if problems else 'yes'}")
+    for problem in weight_fit.shorten(problems):
+        print(f"  {problem}")
+    return 1 if problems else 0
+
+
+def _add_commands(commands):
+    download = commands.add_parser("download", help="fetch the published Kinetics weights")
+    download.add_argument("--with-top", action="store_true", help="those with 400 classes")
+    inspect = commands.add_parser("inspect", help="say what a file holds")
+    inspect.add_argument("file", help="file, checkpoint, run folder, or kinetics")
+    inspect.add_argument("--layers", action="store_true", help="list all layers and shapes")
+    change = commands.add_parser("convert", help="write weights as Keras-2 HDF5")
+    change.add_argument("file", help="file, checkpoint, run folder, or kinetics")
+    change.add_argument("out", help="HDF5 file to write, such as rgb.h5")
+    change.add_argument(
+        "--to-other-stream",
+        action="store_true",
+        help="RGB weights for flow, or flow weights for RGB: input channels averaged and scaled",
+    )
+    for command in (download, inspect, change):
+        command.add_argument("--stream", choices=STREAMS, help="of a folder or of kinetics")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    _add_commands(parser.add_subparsers(dest="command", required=True))
+    args = parser.parse_args(argv)
+    if args.command == "inspect":
+        return _print_description(args.file, args.stream, args.layers)
+    if args.command == "convert":
+        stored = convert(args.file, args.out, args.stream, args.to_other_stream)
+        print(f"{args.out}: {stored.stream}, {stored.num_parameters:,} parameters")
+        return 0
+    for stream in STREAMS if args.stream is None else (args.stream,):
+        print(find_weights("kinetics", stream, with_top=args.with_top))
+    return 0
+
+
+if __name__ == "__main__":
+    stage.command_line(main)

@@ -19,29 +19,16 @@ import keras
 from keras import layers, ops
 
 from fast_layers import FastBatchNormalization, FastConv3D, FastMaxPooling3D
+from i3d_layers import INCEPTION_CHANNELS, STEM_UNITS, TOP_CONVOLUTION, scaled
 
 MIN_NUM_FRAMES = 8
 MIN_SIZE_PX = 32
 CHANNELS = (2, 3)  # optical flow, RGB
 KINETICS_NUM_CLASSES = 400
+KINETICS_VERSIONS = (400, 600)  # number of classes
 BATCH_NORM_EPSILON = 1e-3
 PUBLISHED_BATCH_NORM_MOMENTUM = 0.99
 POOLED_FRAMES = 2  # temporal extent of the last average pooling
-TOP_CONVOLUTION = "Conv3d_6a_1x1_conv"
-
-# Channels at width 1 of the four branches of each Inception block: 1x1x1; 1x1x1 then 3x3x3;
-# 1x1x1 then 3x3x3; max-pooling then 1x1x1.
-INCEPTION_CHANNELS = {
-    "3b": (64, (96, 128), (16, 32), 32),
-    "3c": (128, (128, 192), (32, 96), 64),
-    "4b": (192, (96, 208), (16, 48), 64),
-    "4c": (160, (112, 224), (24, 64), 64),
-    "4d": (128, (128, 256), (24, 64), 64),
-    "4e": (112, (144, 288), (32, 64), 64),
-    "4f": (256, (160, 320), (32, 128), 128),
-    "5b": (256, (160, 320), (32, 128), 128),
-    "5c": (384, (192, 384), (48, 128), 128),
-}
 
 
 def build_i3d(
@@ -69,7 +56,8 @@ def build_i3d(
         batch_norm_momentum: share of the old value that running statistics keep at each step, in
             [0, 1). The published 0.99 needs hundreds of steps; short training from random weights
             needs 0.9 or less.
-        top: None, or "kinetics" for the published head of 400 classes, which gives logits.
+        top: None, or "kinetics" for the published head of 400 classes, which gives logits; with
+            `num_classes=600` that of Kinetics-600.
         subtract_mean: take each pixel's mean over the clip away first, so that what does not move
             is zero. Without it RGB does not train from random weights on a few hundred clips;
             published weights need it off.
@@ -77,7 +65,7 @@ def build_i3d(
     Returns:
         A functional `keras.Model`. Input: float32 `(batch, num_frames, height, width, channels)` in
         [-1, 1]. Output: with `num_classes`, probabilities `(batch, num_classes)`; with
-        `top="kinetics"`, logits `(batch, 400)`; else features
+        `top="kinetics"`, logits `(batch, 400 or 600)`; else features
         `(batch, T', 1, 1, 1024 * width_multiplier)`, T' = 4 for 40 frames.
 
     Raises:
@@ -90,7 +78,7 @@ def build_i3d(
     moving = SubtractMean(name="subtract_mean")(clip) if subtract_mean else clip
     features = _pool_features(builder.trunk(moving))
     if top == "kinetics":
-        outputs = _logits(features, KINETICS_NUM_CLASSES, dropout)
+        outputs = _logits(features, num_classes or KINETICS_NUM_CLASSES, dropout)
     elif num_classes is None:
         outputs = features
     else:
@@ -139,10 +127,11 @@ class _Builder:
 
     def trunk(self, clip):
         """Everything from the clip to the last Inception block."""
-        x = self.unit(clip, 64, 7, "Conv3d_1a_7x7", strides=2)
+        first, second, third = STEM_UNITS
+        x = self.unit(clip, *first, strides=2)
         x = _max_pool(x, (1, 3, 3), (1, 2, 2), "MaxPool2d_2a_3x3")
-        x = self.unit(x, 64, 1, "Conv3d_2b_1x1")
-        x = self.unit(x, 192, 3, "Conv3d_2c_3x3")
+        x = self.unit(x, *second)
+        x = self.unit(x, *third)
         x = _max_pool(x, (1, 3, 3), (1, 2, 2), "MaxPool2d_3a_3x3")
         x = self.inception(self.inception(x, "3b"), "3c")
         x = _max_pool(x, (3, 3, 3), (2, 2, 2), "MaxPool2d_4a_3x3")
@@ -155,20 +144,20 @@ class _Builder:
         """Four parallel branches, concatenated along the channels."""
         direct, wide, narrow, pooled = INCEPTION_CHANNELS[block]
         name = f"Conv3d_{block}_"
-        branch_0 = self.unit(x, direct, 1, f"{name}0a_1x1")
-        branch_1 = self.unit(x, wide[0], 1, f"{name}1a_1x1")
-        branch_1 = self.unit(branch_1, wide[1], 3, f"{name}1b_3x3")
-        branch_2 = self.unit(x, narrow[0], 1, f"{name}2a_1x1")
-        branch_2 = self.unit(branch_2, narrow[1], 3, f"{name}2b_3x3")
+        branch_0 = self.unit(x, f"{name}0a_1x1", 1, direct)
+        branch_1 = self.unit(x, f"{name}1a_1x1", 1, wide[0])
+        branch_1 = self.unit(branch_1, f"{name}1b_3x3", 3, wide[1])
+        branch_2 = self.unit(x, f"{name}2a_1x1", 1, narrow[0])
+        branch_2 = self.unit(branch_2, f"{name}2b_3x3", 3, narrow[1])
         branch_3 = _max_pool(x, (3, 3, 3), (1, 1, 1), f"MaxPool2d_{block}_3a_3x3")
-        branch_3 = self.unit(branch_3, pooled, 1, f"{name}3b_1x1")
+        branch_3 = self.unit(branch_3, f"{name}3b_1x1", 1, pooled)
         branches = [branch_0, branch_1, branch_2, branch_3]
         return layers.Concatenate(name=f"Mixed_{block}")(branches)
 
-    def unit(self, x, filters, size, name, strides=1):
+    def unit(self, x, name, size, filters, strides=1):
         """Convolution without bias, batch normalisation without gamma, ReLU."""
         x = FastConv3D(
-            max(1, round(filters * self.width_multiplier)),
+            scaled(filters, self.width_multiplier),
             size,
             strides=strides,
             padding="same",
@@ -233,9 +222,9 @@ def _check_options(num_classes, width_multiplier, dropout, batch_norm_momentum, 
             raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={value!r}")
     if top not in (None, "kinetics"):
         raise ValueError(f'`top` must be None or "kinetics". Received: top={top!r}')
-    if top == "kinetics" and num_classes not in (None, KINETICS_NUM_CLASSES):
+    if top == "kinetics" and num_classes not in (None, *KINETICS_VERSIONS):
         raise ValueError(
-            f'`top="kinetics"` has {KINETICS_NUM_CLASSES} classes: leave `num_classes` out. '
+            '`top="kinetics"` has 400 classes, or 600 with `num_classes=600`. '
             f"Received: num_classes={num_classes!r}"
         )
 
