@@ -2,6 +2,7 @@
 
     python evaluate.py --model model/<run>
     python evaluate.py --model model/<run> --split val
+    python evaluate.py --compare model/<run> model/<run>
 
 reads   model/<run>/, data_temp/<dataset>/<preset>/{frame,oflow}/<split>/
 writes  model/<run>/  evaluation.json confusion.png, and the fusion weight into run.json
@@ -15,12 +16,13 @@ import json
 
 import numpy as np
 
+import comparison
 import dataset as data
 import disk
 import predict
 import run_folder
+import run_start
 import stage
-import training
 from network_input import stream_input
 from opticalflow import load_clip
 
@@ -101,7 +103,7 @@ def stored_splits(run):
     """
     dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
     dataset.preset = run.preset
-    stored = training.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
+    stored = run_start.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
     flow = disk.read_parameters(dataset.flow_dir)
     if "flow" in run.streams and flow != run.flow:
         raise ValueError(
@@ -113,11 +115,23 @@ def stored_splits(run):
         raise ValueError(
             f"{run.folder} knows {len(run.signs)} signs, and not {', '.join(unknown[:5])}, of "
             f"which {dataset.frame_dir} has clips. Train a new run: "
-            f"`python train_i3d.py {dataset.flags()} --restart`."
+            f"`python train_{run.architecture}.py {dataset.flags()} --restart`."
         )
+    _refuse_changed_signs(run, dataset)
     train, val = data.split_train_val(stored, run.data["val_fraction"])
     test = [clip for clip in stored if clip.split == "test"]
     return {"train": train, "val": val, "test": test}
+
+
+def _refuse_changed_signs(run, dataset):
+    signs = dataset.signs(run.labels)
+    for trained, listed in zip(run.signs, signs, strict=True):
+        if trained != listed:
+            raise ValueError(
+                f"The class list has changed since {run.folder} was trained: it says {trained}, "
+                f"{dataset.class_file} says {listed}. Put the list back, or train a new run: "
+                f"`python train_{run.architecture}.py {dataset.flags()} --restart`."
+            )
 
 
 def score(recognizer, clips):
@@ -241,7 +255,13 @@ def main(argv=None):
     parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
     parser.add_argument("--split", choices=data.SPLITS, help="default: test, else val")
     parser.add_argument("--engine", choices=predict.ENGINES, default="auto", help="default: auto")
+    parser.add_argument(
+        "--compare", nargs="+", metavar="RUN", help="print a table of these evaluated runs"
+    )
     args = parser.parse_args(argv)
+    if args.compare:
+        comparison.compare(args.compare, args.engine)
+        return
     evaluate(args.model or run_folder.newest(), args.split, args.engine)
 
 

@@ -9,6 +9,7 @@ prints  the most probable signs, fused and per stream
 
 import argparse
 import collections
+import copy
 import dataclasses
 import json
 import sys
@@ -23,8 +24,7 @@ import network_input
 import opticalflow
 import run_folder
 import stage
-
-ENGINES = ("auto", "keras")
+from engine import ENGINES, open_networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +54,19 @@ class Recognizer:
 
     Args:
         run_dir: folder of a trained run.
-        engine: what computes the networks, one of `ENGINES`; "auto" is the fastest there is.
+        engine: what computes the networks, one of `ENGINES`: "auto" is "openvino" where it can be
+            used, else "keras"; "int8" are the 8-bit networks that export.py makes.
+
+    Attributes:
+        run: `run_folder.Run`.
+        streams: list of "rgb", "flow", or one of them.
+        engine: what is used: "openvino", "keras" or "int8".
+        engine_note: why "auto" did not choose OpenVINO, else "".
 
     Raises:
-        FileNotFoundError: no run there, or none of its networks.
-        ValueError: unknown engine, or a network that is unsafe, damaged or does not fit run.json.
+        FileNotFoundError: no run there, none of its networks, or "int8" and no 8-bit ones.
+        ValueError: unknown engine; a network that is unsafe, damaged or does not fit run.json; or
+            "openvino" or "int8", and OpenVINO is missing or cannot take a network.
     """
 
     def __init__(self, run_dir, engine="auto"):
@@ -68,9 +76,7 @@ class Recognizer:
         self.streams = self.run.streams
         if not self.streams:
             raise FileNotFoundError(f"{run_dir} has no network yet. Its training is unfinished.")
-        for stream in self.streams:
-            run_folder.check_model_file(self.run.model_file(stream))
-        self._networks = {stream: self._open(stream) for stream in self.streams}
+        self.engine, self.engine_note, self.networks = open_networks(self.run, engine)
 
     def predict(self, frames):
         """Recognises one clip.
@@ -116,7 +122,7 @@ class Recognizer:
         Returns:
             float32 `(batch, num_classes)`.
         """
-        return np.asarray(self._networks[stream](inputs))
+        return self.networks[stream](inputs)
 
     def fuse(self, streams):
         """The fused probabilities of one or more clips.
@@ -128,12 +134,6 @@ class Recognizer:
             float `(..., num_classes)`.
         """
         return fuse(streams, self.run.fusion_weight)
-
-    def _open(self, stream):
-        height, width = self.run.preset.input_size
-        shape = (self.run.preset.num_frames, height, width, network_input.CHANNELS[stream])
-        model = run_folder.open_network(self.run.model_file(stream), shape, len(self.run.signs))
-        return model.predict_on_batch
 
 
 class ClipStream:
@@ -149,6 +149,10 @@ class ClipStream:
         self._num_added = 0
         self._frames = []
         self._flow = []
+        # Of streams whose network looks at every frame by itself.
+        self._features = {
+            stream: [] for stream, network in recognizer.networks.items() if network.per_frame
+        }
         self._flow_stream = None
         if "flow" in recognizer.streams:
             self._flow_stream = opticalflow.FlowStream(recognizer.run.flow["algorithm"])
@@ -164,6 +168,34 @@ class ClipStream:
             self._frames.append(image)
             if self._flow_stream:
                 self._flow.append(self._flow_stream.next(image))
+            for stream, features in self._features.items():
+                features.append(self._frame_features(stream, -1))
+
+    @property
+    def newest_flow(self):
+        """Flow of the newest frame, as `FlowStream.next` gives it; None without a flow network."""
+        return self._flow[-1] if self._flow else None
+
+    def slide(self):
+        """Forgets the oldest frame, for a window that moves on; one more can be added then.
+
+        Only where the network takes as many frames as the clip has. The flow of the frame that is
+        now the first is zero, as in every clip.
+        """
+        self._num_added -= 1
+        del self._frames[:1], self._flow[:1]
+        self._flow[:1] = [np.zeros_like(flow) for flow in self._flow[:1]]
+        for stream, features in self._features.items():
+            del features[:1]
+            if stream == "flow" and features:
+                features[0] = self._frame_features(stream, 0)
+
+    def copy(self):
+        """A clip with the same frames that `answer` can be asked of while this one goes on."""
+        other = copy.copy(self)
+        other._frames, other._flow = list(self._frames), list(self._flow)
+        other._features = {stream: list(items) for stream, items in self._features.items()}
+        return other
 
     def answer(self):
         """The `Answer` to all frames.
@@ -174,12 +206,14 @@ class ClipStream:
         if self._num_added != self._num_frames:
             raise ValueError(f"{self._num_added} of {self._num_frames} frames have arrived.")
         recognizer = self._recognizer
-        size = recognizer.run.preset.input_size
-        clips = {"rgb": self._frames, "flow": self._flow}
         streams = {}
         for stream in recognizer.streams:
-            inputs = network_input.stream_input(stream, np.stack(clips[stream]), *size)
-            streams[stream] = recognizer.probabilities(stream, inputs[None])[0]
+            if stream in self._features:
+                features = np.stack(self._features[stream])[None]
+                streams[stream] = recognizer.networks[stream].of_features(features)[0]
+            else:
+                inputs = self._inputs(stream, slice(None))[None]
+                streams[stream] = recognizer.probabilities(stream, inputs)[0]
         fused = recognizer.fuse(streams)
         signs = recognizer.run.signs
         ranking = [
@@ -187,6 +221,15 @@ class ClipStream:
             for i in np.argsort(-fused, kind="stable")
         ]
         return Answer(ranking, {stream: scores.tolist() for stream, scores in streams.items()})
+
+    def _inputs(self, stream, picked):
+        """What the network sees of the frames in the slice `picked`."""
+        clip = np.stack({"rgb": self._frames, "flow": self._flow}[stream][picked])
+        return network_input.stream_input(stream, clip, *self._recognizer.run.preset.input_size)
+
+    def _frame_features(self, stream, index):
+        picked = slice(index, index + 1 or None)
+        return self._recognizer.networks[stream].frame_features(self._inputs(stream, picked))[0]
 
 
 def fuse(streams, weight):
@@ -224,6 +267,12 @@ def find_clips(paths):
     return clips
 
 
+def engine_text(recognizer):
+    """The engine that a recognizer uses and, in brackets, why it is not the fastest."""
+    note = f" ({recognizer.engine_note})" if recognizer.engine_note else ""
+    return f"{recognizer.engine}{note}"
+
+
 def print_answer(path, answer, labels, num_shown):
     """A line per sign: fused probability, then each stream's."""
     print(path)
@@ -249,6 +298,7 @@ def main(argv=None):
     recognizer = Recognizer(args.model or run_folder.newest(), args.engine)
     preset = recognizer.run.preset
     print(f"model: {recognizer.run.folder}", file=sys.stderr)
+    print(f"engine: {engine_text(recognizer)}", file=sys.stderr)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     failed = 0
     for path in clips:

@@ -6,6 +6,7 @@
         history.csv curves.png      loss and accuracy after every epoch
         evaluation.json confusion.png
         checkpoint/                 the last epoch of each stream, to go on from
+        openvino/ int8/ export/     the networks for other engines (conversion.py, export.py)
 
 Nothing here imports Keras before a model is opened.
 """
@@ -24,13 +25,15 @@ import dataset as data
 import disk
 
 STREAMS = ("rgb", "flow")
-ARCHITECTURES = ("i3d",)
+ARCHITECTURES = ("i3d", "mobile_lstm")
 # Modules whose import registers layers that a .keras file may name.
-LAYER_MODULES = ("model_i3d", "fast_layers")
+LAYER_MODULES = ("model_i3d", "fast_layers", "model_mobile", "model_lstm")
 SAFE_CLASSES = frozenset(
     "Functional InputLayer Activation AveragePooling3D BatchNormalization Concatenate Conv3D "
     "Dropout GlobalAveragePooling3D MaxPooling3D "
-    "Constant GlorotUniform Ones Zeros DTypePolicy".split()
+    "Add AveragePooling2D Conv2D Dense DepthwiseConv2D GlobalAveragePooling1D "
+    "GlobalAveragePooling2D LSTM MaxPooling2D Multiply ReLU Rescaling Resizing ZeroPadding2D "
+    "Constant GlorotUniform Ones Orthogonal Zeros DTypePolicy".split()
 )
 
 
@@ -115,7 +118,7 @@ def now():
 def versions():
     """Versions of the packages that made a model."""
     found = {}
-    for package in ("keras", "tensorflow", "numpy", "opencv-contrib-python"):
+    for package in ("keras", "tensorflow", "numpy", "opencv-contrib-python", "openvino"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
