@@ -33,6 +33,8 @@ class ClipSequence(keras.utils.PyDataset):
         flip: mirror half of the clips; only where signs keep their meaning.
         first_epoch: epoch to begin with.
         workers: threads that read ahead.
+        multiple_of: every batch has a multiple of so many clips, for devices that share it; the
+            last clips of an epoch are left out for that. `batch_size` must be such a multiple.
 
     Raises:
         ValueError: there are no clips, or one has a label that is not in `labels`.
@@ -50,13 +52,19 @@ class ClipSequence(keras.utils.PyDataset):
         flip=False,
         first_epoch=0,
         workers=1,
+        multiple_of=1,
     ):
         super().__init__(workers=workers, max_queue_size=4)
         unknown = sorted({clip.label for clip in clips} - set(labels))
-        if unknown or not clips:
-            raise ValueError(
-                f"Clips of unknown signs: {', '.join(unknown[:5])}" if unknown else "No clips."
-            )
+        if unknown:
+            raise ValueError(f"Clips of unknown signs: {', '.join(unknown[:5])}")
+        if not clips:
+            raise ValueError("No clips.")
+        if len(clips) < multiple_of:
+            raise ValueError(f"Too few clips for {multiple_of} devices. Found: {len(clips)}.")
+        self.labels = list(labels)
+        self.multiple_of = multiple_of
+        self.num_used = len(clips) - len(clips) % multiple_of
         self.clips = list(clips)
         self.classes = np.array([labels.index(clip.label) for clip in clips])
         self.num_classes = len(labels)
@@ -71,11 +79,12 @@ class ClipSequence(keras.utils.PyDataset):
 
     @property
     def num_batches(self):
-        return -(-len(self.clips) // self.batch_size)
+        return -(-self.num_used // self.batch_size)
 
     def __getitem__(self, index):
         """One batch: inputs `(batch, num_frames, height, width, channels)` and one-hot labels."""
-        picked = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        first = index * self.batch_size
+        picked = self._order()[first : min(first + self.batch_size, self.num_used)]
         inputs = np.stack([self._input(clip_number) for clip_number in picked])
         one_hot = np.eye(self.num_classes, dtype=np.float32)[self.classes[picked]]
         return inputs, one_hot
@@ -107,10 +116,51 @@ class ClipSequence(keras.utils.PyDataset):
         """Stored uint8 frames or flow codes, `(num_frames, height, width, channels)`."""
         if clip_number in self._cache:
             return self._cache[clip_number]
-        clip = load_clip(self.stream, self.clips[clip_number].path)
+        clip = self._read(clip_number)
         if clip.nbytes * len(self.clips) <= CACHE_BYTES:
             self._cache[clip_number] = clip
         return clip
+
+    def _read(self, clip_number):
+        return load_clip(self.stream, self.clips[clip_number].path)
+
+
+class FeatureSequence(ClipSequence):
+    """Batches of stored features and one-hot labels, in the order of another sequence.
+
+    Args:
+        sequence: `ClipSequence` of the clips.
+        paths: `.npy` file of every clip.
+        input_shape: of one clip's features, as the network takes them; what is stored is repeated
+            to fill it.
+    """
+
+    def __init__(self, sequence, paths, input_shape):
+        super().__init__(
+            sequence.clips,
+            list(sequence.labels),
+            sequence.stream,
+            sequence.input_size,
+            sequence.batch_size,
+            sequence.seed,
+            workers=sequence.workers,
+            multiple_of=sequence.multiple_of,
+        )
+        self.paths = paths
+        self.input_shape = tuple(input_shape)
+
+    def _input(self, clip_number):
+        features = self._load(clip_number)
+        try:
+            return np.broadcast_to(features, self.input_shape).astype(np.float32)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.paths[clip_number]} holds features of shape {features.shape}, expected "
+                f"{self.input_shape}. Make them anew: feature.py --rebuild."
+            ) from error
+
+    def _read(self, clip_number):
+        return np.load(self.paths[clip_number], allow_pickle=False)
 
 
 def shift_in_time(clip, num_frames):

@@ -4,6 +4,7 @@
     data_set/<dataset>/<split>/<class>/<video>.avi|mp4|...        split = train | val | test
     data_temp/<dataset>/<preset>/frame/<split>/<class>/<video>/frame0000.jpg
     data_temp/<dataset>/<preset>/oflow/<split>/<class>/<video>/flow0000.jpg
+    data_temp/<dataset>/<preset>/{frame,oflow}-<extractor>/<split>/<class>/<video>.npy
     model/<run>/                                                  see run_folder.py
 
 All paths are relative to the folder that the command is started in. Any folder
@@ -93,6 +94,25 @@ PRESETS = {
     ),
 }
 
+# The schedule of the LSTM: with published weights its first phase, on features computed once, is
+# all there is; from random weights everything is trained.
+MOBILE_LSTM_PRESETS = {
+    "full": dataclasses.replace(
+        PRESETS["full"],
+        batch_size=16,
+        epochs_top=20,
+        epochs_all=0,
+        weights="imagenet",
+    ),
+    "laptop": dataclasses.replace(
+        PRESETS["laptop"],
+        dropout=0.1,
+        batch_size=4,
+        epochs_top=20,
+        epochs_all=5,
+    ),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Sign:
@@ -127,19 +147,20 @@ class Dataset:
         name: folder below `data_set/`.
         preset: a key of `PRESETS`; by default `laptop` for toysigns and `full` for all others.
         root: the folder that holds `data_set/` and `data_temp/`.
+        presets: what `preset` is looked up in: `PRESETS` or `MOBILE_LSTM_PRESETS`.
 
     Raises:
         ValueError: unknown preset, or a name that is no plain folder name.
     """
 
-    def __init__(self, name, preset=None, root=None):
+    def __init__(self, name, preset=None, root=None, presets=PRESETS):
         if not name or Path(name).name != name or name.startswith("."):
             raise ValueError(f"--dataset is the name of a folder below data_set/. Received: {name}")
         preset = preset or ("laptop" if name.startswith("toysigns") else "full")
-        if preset not in PRESETS:
-            raise ValueError(f"--preset is one of {', '.join(PRESETS)}. Received: {preset}")
+        if preset not in presets:
+            raise ValueError(f"--preset is one of {', '.join(presets)}. Received: {preset}")
         self.name = name
-        self.preset = PRESETS[preset]
+        self.preset = presets[preset]
         self.root = Path(root) if root else Path()
 
     @property
@@ -166,6 +187,11 @@ class Dataset:
         """The folder that the network of `stream` ("rgb" or "flow") is trained on."""
         return {"rgb": self.frame_dir, "flow": self.flow_dir}[stream]
 
+    def feature_dir(self, stream, extractor):
+        """The folder with what an extractor sees in the clips of `stream`."""
+        stored = self.stored_dir(stream)
+        return stored.with_name(f"{stored.name}-{extractor}")
+
     def frame_parameters(self):
         """What the content of `frame_dir` depends on."""
         height, width = self.preset.frame_size
@@ -173,7 +199,8 @@ class Dataset:
 
     def flags(self):
         """The flags that name this data set in a command to type."""
-        preset = "" if Dataset(self.name).preset == self.preset else f" --preset {self.preset.name}"
+        is_default = Dataset(self.name).preset.name == self.preset.name
+        preset = "" if is_default else f" --preset {self.preset.name}"
         return f"--dataset {self.name}{preset}"
 
     def videos(self):

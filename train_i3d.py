@@ -3,6 +3,7 @@
     python train_i3d.py --dataset toysigns
     python train_i3d.py --dataset chalearn --weights kinetics
     python train_i3d.py --dataset toysigns --resume
+    python train_i3d.py --dataset my_signs --top-only      # after feature.py --extractor i3d
 
 reads   data_temp/<dataset>/<preset>/{frame,oflow}/<split>/<class>/<video>/*.jpg
 writes  model/<run>/  rgb.keras flow.keras run.json history.csv curves.png checkpoint/
@@ -13,16 +14,27 @@ model. From random weights the first phase has no epochs.
 
 import argparse
 import dataclasses
+import functools
 
 import dataset as data
+import feature
 import i3d_weights
 import network_input
 import run_folder
 import stage
 import training
 
+EPOCHS_TOP_ONLY = 20  # where the preset has none
 
-def train(dataset, weights=None, streams=run_folder.STREAMS, **settings):
+
+def train(
+    dataset,
+    weights=None,
+    streams=run_folder.STREAMS,
+    weights_from_other_stream=False,
+    top_only=False,
+    **settings,
+):
     """Trains the streams that are not trained yet.
 
     Args:
@@ -30,32 +42,64 @@ def train(dataset, weights=None, streams=run_folder.STREAMS, **settings):
         weights: "kinetics", "none", or a file or folder (see `i3d_weights.find_weights`); by
             default the preset's.
         streams: "rgb" and "flow", or one of them.
+        weights_from_other_stream: a stream that `weights` has none for begins with the other's.
+        top_only: train nothing but the new top, on features that feature.py has stored.
         settings: further arguments of `training.train_run`.
 
     Returns:
         `stage.Report`; its output is the run's folder.
 
     Raises:
-        FileNotFoundError: frames, flow or weights are not there.
-        ValueError: the run is unfinished, busy, or was made with other data or settings.
+        FileNotFoundError: frames, flow, features or weights are not there.
+        ValueError: the features were made with other weights, or the run is unfinished, busy, or
+            was made with other data or settings.
     """
     if not dataset.temp_dir.is_dir() and not dataset.video_dir.is_dir():
         dataset.stored_clips("rgb")  # raises: a wrong name comes before missing weights
-    weights = _set_weights(dataset, weights, streams)
-    return training.train_run(dataset, ARCHITECTURE, streams=streams, weights=weights, **settings)
+    if top_only and weights_from_other_stream:
+        raise ValueError("--top-only and --weights-from-other-stream do not go together.")
+    epochs_top = dataset.preset.epochs_top or EPOCHS_TOP_ONLY
+    weights = _set_weights(dataset, weights, streams, weights_from_other_stream)
+    if not top_only:
+        return training.train_run(
+            dataset, ARCHITECTURE, streams=streams, weights=weights, **settings
+        )
+    dataset.preset = dataclasses.replace(dataset.preset, epochs_top=epochs_top, epochs_all=0)
+    feature.check(dataset, "i3d", weights, streams, settings.get("seed", 0))
+    return training.train_run(
+        dataset,
+        TOP_ONLY,
+        streams=streams,
+        weights=weights,
+        further_options={"top_only": True},
+        **settings,
+    )
 
 
-def announce_duration(dataset, num_clips, weights=None, run_name=None, seed=0, **settings):
+def announce_duration(
+    dataset,
+    num_clips,
+    weights=None,
+    run_name=None,
+    seed=0,
+    weights_from_other_stream=False,
+    top_only=False,
+    **settings,
+):
     """Checks that the weights are there, and says how long training will take without a GPU.
 
     Args:
-        dataset, weights, settings: as in `train`.
+        dataset, weights, weights_from_other_stream, top_only, settings: as in `train`.
         num_clips: expected number of training clips.
         run_name, seed: as in `training.train_run`.
     """
-    _set_weights(dataset, weights, settings["streams"])
+    _set_weights(dataset, weights, settings["streams"], weights_from_other_stream)
+    if top_only:
+        return
     options = {"seed": seed, "weights": "none"}
-    training.announce_duration(dataset, ARCHITECTURE, num_clips, options, run_name)
+    training.announce_duration(
+        dataset, ARCHITECTURE, num_clips, options, run_name, settings["streams"]
+    )
 
 
 def build(run, stream):
@@ -83,7 +127,10 @@ def build(run, stream):
     )
     weights = run.options["weights"]
     if weights != "none":
-        i3d_weights.load_weights(model, i3d_weights.find_weights(weights, stream))
+        is_borrowed = isinstance(weights, dict)
+        weights = weights["of_either_stream"] if is_borrowed else weights
+        path = i3d_weights.find_weights(weights, stream, is_borrowed)
+        i3d_weights.load_weights(model, path, with_top=False, from_other_stream=is_borrowed)
     return model
 
 
@@ -94,18 +141,37 @@ def set_trainable(model, part):
     model_i3d.set_trainable(model, part)
 
 
+def top(model):
+    """What comes after the last pooling of a network of `build`, with the same weights.
+
+    Returns:
+        `keras.Model` from features `(batch, T', 1, 1, features)` to probabilities.
+    """
+    import keras
+
+    return keras.Model(model.get_layer("global_avg_pool").output, model.output, name="i3d_top")
+
+
 ARCHITECTURE = training.Architecture("i3d", build, set_trainable)
+TOP_ONLY = training.Architecture(
+    "i3d", build, set_trainable, top, functools.partial(feature.files, extractor="i3d")
+)
 
 
-def _set_weights(dataset, weights, streams):
-    """The weights to begin with; from random ones the first phase has no epochs."""
+def _set_weights(dataset, weights, streams, from_other_stream):
+    """What run.json says of the weights to begin with, which are there and fit.
+
+    From random ones the first phase has no epochs.
+    """
     weights = weights or dataset.preset.weights
     if weights == "none":
         dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
-    else:
-        for stream in streams:
-            i3d_weights.find_weights(weights, stream)
-    return weights
+        return weights
+    for stream in streams:
+        path = i3d_weights.find_weights(weights, stream, from_other_stream)
+        width = dataset.preset.width_multiplier
+        i3d_weights.check_weights(path, stream, width, from_other_stream)
+    return {"of_either_stream": str(weights)} if from_other_stream else str(weights)
 
 
 def add_arguments(parser):
@@ -113,14 +179,30 @@ def add_arguments(parser):
     training.add_arguments(parser)
     parser.add_argument(
         "--weights",
-        help="kinetics, none, or a file or folder of published weights (default: the preset's)",
+        help="kinetics (downloaded once), none, or a file or folder: Keras HDF5, TensorFlow "
+        "checkpoint, PyTorch state dict, a run of this project (default: the preset's)",
+    )
+    parser.add_argument(
+        "--weights-from-other-stream",
+        action="store_true",
+        help="where --weights PATH has weights of one stream only, begin the other with them, too",
+    )
+    parser.add_argument(
+        "--top-only",
+        action="store_true",
+        help="train only a new top, in seconds, on features of `feature.py --extractor i3d`",
     )
 
 
 def from_arguments(args):
     """(Dataset, keyword arguments of `train`) from parsed flags."""
     dataset, settings = training.from_arguments(args)
-    return dataset, {**settings, "weights": args.weights}
+    return dataset, {
+        **settings,
+        "weights": args.weights,
+        "weights_from_other_stream": args.weights_from_other_stream,
+        "top_only": args.top_only,
+    }
 
 
 def main(argv=None):

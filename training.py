@@ -4,18 +4,18 @@ Checks what is there, makes or reopens the run's folder, and hands each stream t
 """
 
 import dataclasses
-import hashlib
 import math
-import shutil
 import time
 
 import dataset as data
 import disk
 import history
 import run_folder
+import run_start
 import stage
 
 NOMINAL_NUM_SIGNS = 20  # of the network whose training step is timed beforehand
+MIXED_PRECISION = ("float16", "bfloat16")
 PRESET_FLAGS = {
     "batch_size": (int, "clips per step"),
     "dropout": (float, "share of features that is dropped before the top"),
@@ -52,11 +52,21 @@ class Architecture:
 
     `build(run, stream)` returns a fresh `keras.Model`; `set_trainable(model, part)` takes "top" or
     "all". Both import Keras when they are called.
+
+    Where `top` is given, the first phase reads stored features instead of frames: `top(model)`
+    returns the `keras.Model` from features to probabilities that shares its weights with `model`,
+    and `features(run, stream, clips)` the files of the clips' features.
     """
 
     name: str
     build: object
     set_trainable: object
+    top: object = None
+    features: object = None
+
+    def reads_features(self, phase):
+        """Whether a phase reads stored features instead of frames."""
+        return self.top is not None and phase.part == "top"
 
 
 def train_run(
@@ -70,9 +80,13 @@ def train_run(
     augment=True,
     flip=False,
     patience=None,
+    mixed_precision=None,
+    gradient_accumulation=1,
+    gpus=1,
     resume=False,
     restart=False,
     workers=None,
+    further_options=None,
 ):
     """Trains the streams that are not trained yet, one after the other.
 
@@ -87,9 +101,15 @@ def train_run(
         augment: move the crop and change the brightness of training clips.
         flip: mirror half of the training clips.
         patience: end a stream after this many epochs without a better one.
+        mixed_precision: None, "float16" or "bfloat16": what the network computes in while it
+            trains; weights stay float32, and so does the network that is saved for use.
+        gradient_accumulation: number of batches whose mean gradient is one step of the optimizer.
+        gpus: 1, or "all": every batch is split among the N GPUs of this machine; of the training
+            and of the validation clips, up to N - 1 are left out of an epoch for that.
         resume: go on with an unfinished run.
         restart: delete the run first.
         workers: threads that read clips, by default 1.
+        further_options: of the architecture, recorded in run.json.
 
     Returns:
         `stage.Report` of the training clips; its output is the run's folder.
@@ -98,24 +118,31 @@ def train_run(
         FileNotFoundError: frames or flow are not there.
         ValueError: the run is unfinished, busy, or was made with other data or settings.
     """
-    clips = {stream: stored_clips(dataset, stream) for stream in streams}
+    clips = {stream: run_start.stored_clips(dataset, stream) for stream in streams}
     options = {
         "seed": seed,
         "weights": weights,
         "augment": augment,
         "flip": flip,
         "patience": patience,
+        "mixed_precision": mixed_precision,
+        "gradient_accumulation": gradient_accumulation,
+        **(further_options or {}),
     }
-    run = _new_run(dataset, architecture, run_name, clips[streams[0]], val_fraction, options)
+    folder = run_dir(dataset, architecture.name, run_name, seed)
+    run = run_start.new_run(
+        folder, dataset, architecture.name, clips[streams[0]], val_fraction, options
+    )
+    run_start.check_devices(gpus, dataset.preset, options)
     report = stage.Report("training", run.folder)
     started = time.monotonic()
     with disk.lock(run.folder / ".lock", f"Another process is training {run.folder}."):
-        _open(run, restart)
+        run_start.open_run(run, restart)
         todo = [stream for stream in streams if not is_trained(run, stream)]
-        _refuse_unasked_resume(run, todo, resume)
+        run_start.refuse_unasked_resume(run, todo, resume)
         for stream in streams:
             if stream in todo:
-                _train_stream(run, architecture, stream, clips[stream], workers or 1)
+                _train_stream(run, architecture, stream, clips[stream], workers or 1, gpus)
                 report.done += run.data["train"]
             else:
                 print(f"{run.model_file(stream)} is trained already.")
@@ -131,7 +158,9 @@ def run_dir(dataset, architecture_name, run_name=None, seed=0):
     return dataset.root / "model" / (run_name or name)
 
 
-def announce_duration(dataset, architecture, num_clips, options, run_name=None):
+def announce_duration(
+    dataset, architecture, num_clips, options, run_name=None, streams=run_folder.STREAMS
+):
     """Says, on a machine without a GPU, how long training will take, from one timed step.
 
     Args:
@@ -139,50 +168,37 @@ def announce_duration(dataset, architecture, num_clips, options, run_name=None):
         architecture: `Architecture`.
         num_clips: expected number of training clips.
         options: as in `run_folder.Run`.
-        run_name: as in `train_run`.
+        run_name, streams: as in `train_run`.
     """
     folder = run_dir(dataset, architecture.name, run_name, options["seed"])
-    if all((folder / f"{stream}.keras").is_file() for stream in run_folder.STREAMS):
+    if all((folder / f"{stream}.keras").is_file() for stream in streams):
         return
     run_folder.import_keras()
+    import devices
     import fitting
 
-    if fitting.has_gpu():
+    if devices.gpu_names():
         return
     signs = [data.Sign(str(number), str(number)) for number in range(NOMINAL_NUM_SIGNS)]
+    options = {**run_start.OPTION_DEFAULTS, **options}
     run = run_folder.Run(
         folder, architecture.name, dataset.name, dataset.preset, signs, {}, {}, options
     )
-    total = sum(phase.epochs for phase in phases(dataset.preset))
-    per_clip = [
-        fitting.seconds_per_clip(run, stream, architecture) for stream in run_folder.STREAMS
-    ]
-    minutes = sum(per_clip) * num_clips * total / 60
+    schedule = phases(dataset.preset)
+    total = sum(phase.epochs for phase in schedule if not architecture.reads_features(phase))
+    if not total:
+        return
+    per_clip = {stream: fitting.seconds_per_clip(run, stream, architecture) for stream in streams}
+    minutes = sum(per_clip.values()) * num_clips * total / 60
+    parts = " and ".join(
+        f"{seconds:.2f} s a clip for {stream}" for stream, seconds in per_clip.items()
+    )
     print(
         f"No GPU here: training will take about {_duration(minutes)} ({total} epochs of "
-        f"{num_clips} clips, {per_clip[0]:.2f} s a clip for rgb and {per_clip[1]:.2f} s for flow)."
+        f"{num_clips} clips, {parts})."
     )
     if dataset.preset.name == "full":
         print("With `--preset laptop` it takes minutes: smaller frames, a narrower network.")
-
-
-def stored_clips(dataset, stream):
-    """The stored clips of a stream, after checking that they are whole and what the preset wants.
-
-    Raises:
-        FileNotFoundError: there are none, or some frames have no flow.
-        ValueError: they were made with other parameters.
-    """
-    clips = dataset.stored_clips(stream)
-    disk.claim(dataset.frame_dir, dataset.frame_parameters(), f"python frame.py {dataset.flags()}")
-    have = {clip.place() for clip in clips}
-    missing = [c.place() for c in dataset.stored_clips("rgb") if c.place() not in have]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} clips have no flow, such as {missing[0]}. Run `python "
-            f"opticalflow.py {dataset.flags()}` first."
-        )
-    return clips
 
 
 def phases(preset):
@@ -218,6 +234,21 @@ def add_arguments(parser):
     flag("--no-augment", action="store_true", help="always the centre crop, no brightness changes")
     flag("--flip", action="store_true", help="mirror half of the clips: signs must survive it")
     flag("--patience", type=int, metavar="N", help="end after N epochs without a better one")
+    flag(
+        "--mixed-precision",
+        nargs="?",
+        choices=MIXED_PRECISION,
+        const=MIXED_PRECISION[0],
+        help="compute in 16 bits, for GPUs: float16 (default), or bfloat16 on Ampere and later",
+    )
+    flag(
+        "--gradient-accumulation",
+        type=stage.positive_int,
+        default=1,
+        metavar="N",
+        help="batches per step of the optimizer, where memory is small (default: 1)",
+    )
+    flag("--gpus", choices=["1", "all"], default="1", help="all: split batches among all GPUs")
     flag("--resume", action="store_true", help="go on with an unfinished run")
     flag("--restart", action="store_true", help="delete the run and train it anew")
     flag("--workers", type=stage.positive_int, metavar="N", help="processes, or threads that read")
@@ -225,9 +256,9 @@ def add_arguments(parser):
         flag(f"--{field.replace('_', '-')}", type=kind, help=f"{text} (default: the preset's)")
 
 
-def from_arguments(args):
+def from_arguments(args, presets=data.PRESETS):
     """(Dataset, keyword arguments of `train_run`) from parsed flags."""
-    dataset = data.Dataset(args.dataset, args.preset)
+    dataset = data.Dataset(args.dataset, args.preset, presets=presets)
     given = {field: getattr(args, field) for field in PRESET_FLAGS}
     given = {field: value for field, value in given.items() if value is not None}
     dataset.preset = dataclasses.replace(dataset.preset, **given)
@@ -239,88 +270,25 @@ def from_arguments(args):
         "augment": not args.no_augment,
         "flip": args.flip,
         "patience": args.patience,
+        "mixed_precision": args.mixed_precision,
+        "gradient_accumulation": args.gradient_accumulation,
+        "gpus": args.gpus if args.gpus == "all" else 1,
         "resume": args.resume,
         "restart": args.restart,
         "workers": args.workers,
     }
 
 
-def _new_run(dataset, architecture, run_name, clips, val_fraction, options):
-    """The `Run` that these arguments ask for, not written yet."""
-    train, val = data.split_train_val(clips, val_fraction)
-    signs = dataset.signs(clip.label for clip in train)
-    if len(signs) < 2:
-        raise ValueError(f"A network needs at least 2 signs to tell apart. Found: {len(signs)}.")
-    places = sorted(f"{clip.split}/{clip.label}/{clip.name}" for clip in train + val)
-    return run_folder.Run(
-        folder=run_dir(dataset, architecture.name, run_name, options["seed"]),
-        architecture=architecture.name,
-        dataset=dataset.name,
-        preset=dataset.preset,
-        signs=signs,
-        flow=disk.read_parameters(dataset.flow_dir),
-        data={
-            "train": len(train),
-            "val": len(val),
-            "val_fraction": val_fraction,
-            "fingerprint": hashlib.sha256("\n".join(places).encode()).hexdigest()[:16],
-        },
-        options=options,
-        date=run_folder.now(),
-        versions=run_folder.versions(),
-    )
-
-
-def _open(run, restart):
-    """Takes over what an earlier training left in the run's folder, or writes run.json."""
-    if not (run.folder / "run.json").is_file():
-        return run.write()
-    if restart:
-        for path in run.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
-        return run.write()
-    there = run_folder.Run.read(run.folder)
-    differs = [
-        f"{field} was {getattr(there, field)}, is {getattr(run, field)}"
-        for field in ("architecture", "dataset", "data", "preset", "flow", "options", "signs")
-        if getattr(there, field) != getattr(run, field)
-    ]
-    if differs:
-        raise ValueError(
-            f"{run.folder} was trained with other data or settings: {differs[0]}. "
-            "To replace it add --restart, to keep it --run NAME."
-        )
-    run.fusion_weight, run.date = there.fusion_weight, there.date
-
-
-def _refuse_unasked_resume(run, todo, resume):
-    begun = [stream for stream in todo if run.newest_checkpoint(stream)[0]]
-    if begun and not resume:
-        raise ValueError(
-            f"{run.folder} is unfinished ({' and '.join(begun)}). Go on with it: the same command "
-            "with --resume; train it anew: with --restart."
-        )
-
-
-def _train_stream(run, architecture, stream, clips, workers):
+def _train_stream(run, architecture, stream, clips, workers, gpus):
     run_folder.import_keras()  # here, after all checks
     import fitting
 
     train, val = data.split_train_val(clips, run.data["val_fraction"])
     print(f"{stream}: {len(train)} training clips, {len(val)} validation clips", flush=True)
-    _name_signs_without_val(run, train, val)
-    fitting.fit_stream(run, stream, architecture, phases(run.preset), train, val, workers)
+    run_start.name_signs_without_val(run, train, val)
+    fitting.fit_stream(run, stream, architecture, phases(run.preset), train, val, workers, gpus)
     run.write()
     history.plot(run.folder)
-
-
-def _name_signs_without_val(run, train, val):
-    lacking = [sign.name for sign in run.signs if sign.label not in {clip.label for clip in val}]
-    if lacking and val:
-        print(f"No validation clip: {', '.join(lacking[:20])}" + " ..." * (len(lacking) > 20))
 
 
 def _duration(minutes):

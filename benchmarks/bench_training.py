@@ -1,4 +1,4 @@
-"""One optimizer step of I3D on the CPU: Keras on TensorFlow against the same code on PyTorch.
+"""Training speed of I3D on the CPU: TensorFlow against PyTorch, and reading clips against both.
 
     python benchmarks/bench_training.py
     python benchmarks/bench_training.py --torch-python .venv-torch/bin/python --rounds 9
@@ -6,6 +6,9 @@
 Each backend runs in a process of its own; the two take turns, so that other load on the machine
 meets both. First both compute the probabilities of the same clips with the same weights, and these
 must agree. A step is `train_on_batch` with Adam, the whole network trainable, width 1.
+
+Then, for each preset: clips per second of the network on TensorFlow, and of the generator that
+feeds it, with one and two threads. Every clip is read from its JPEGs, none from memory.
 
 Without PyTorch the TensorFlow side is printed alone. To install it beside the project:
 
@@ -17,7 +20,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +30,15 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLASSES = 10
 CHANNELS = 3
+STREAMS = ("rgb", "flow")
 MAX_RATIO = 2.0
 # (clips, frames, height, width) and the ratio aimed at
 CASES = (((4, 16, 64, 64), 1.3), ((1, 40, 224, 224), 1.6))
 AGREEMENT = 1e-4  # largest difference of two probabilities
 WEIGHT_SCALE = 0.02
+LOADED_CLIPS = {"laptop": 96, "full": 16}  # read in one measurement
+STEP_CLIPS = {"laptop": 8, "full": 1}
+NOISE = 8  # of the drawn frames' grey levels: JPEGs of about the size of real ones
 INSTALL_HINT = (
     "PyTorch was not found: only TensorFlow is timed. To compare, run\n"
     "    python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy\n"
@@ -40,9 +49,9 @@ INSTALL_HINT = (
 class Backend:
     """A process that holds one network on one Keras backend and times it on request."""
 
-    def __init__(self, python, name, case):
+    def __init__(self, python, name, case, width_multiplier=1.0):
         environment = os.environ | {"KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [python, __file__, "--serve", json.dumps(case)]
+        command = [python, __file__, "--serve", json.dumps([case, width_multiplier])]
         self.name = name
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -67,7 +76,7 @@ class Backend:
         self.process.stdout.close()
 
 
-def serve(case):
+def serve(case, width_multiplier):
     """Answers each line of the standard input with a line of JSON, until it ends."""
     sys.path.insert(0, str(ROOT))
     import run_folder
@@ -79,7 +88,9 @@ def serve(case):
     random = np.random.default_rng(0)
     clips = random.uniform(-1, 1, (num_clips, *clip_shape, CHANNELS)).astype(np.float32)
     labels = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(num_clips) % NUM_CLASSES]
-    model = model_i3d.build_i3d(*clip_shape, CHANNELS, NUM_CLASSES)
+    model = model_i3d.build_i3d(
+        *clip_shape, CHANNELS, NUM_CLASSES, width_multiplier=width_multiplier
+    )
     model.set_weights([_weight(random, weight) for weight in model.weights])
     model.compile("adam", loss="categorical_crossentropy")
     for request in sys.stdin:
@@ -135,6 +146,85 @@ def time_case(case, pythons, rounds):
     return dict(zip(pythons, np.median(seconds, axis=0), strict=True)), difference
 
 
+def time_loading(preset, rounds):
+    """Clips per second of one stream's network and of what feeds it, taken in turns.
+
+    Args:
+        preset: `dataset.Preset`; a step has `STEP_CLIPS`.
+        rounds: measurements of each.
+
+    Returns:
+        `{"network" | "rgb, 1 thread" | ...: median clips per second}`.
+    """
+    batch_size = STEP_CLIPS[preset.name]
+    case = (batch_size, preset.num_frames, *preset.input_size)
+    backend = Backend(sys.executable, "tensorflow", case, preset.width_multiplier)
+    speeds = {}
+    try:
+        backend.ask("step")
+        with tempfile.TemporaryDirectory() as folder:
+            clips = {stream: store_clips(Path(folder), preset, stream) for stream in STREAMS}
+            for _ in range(rounds):
+                speeds.setdefault("network", []).append(batch_size / backend.ask("step"))
+                for stream in STREAMS:
+                    for threads in (1, 2):
+                        speed = read_clips(clips[stream], preset, stream, batch_size, threads)
+                        speeds.setdefault((stream, threads), []).append(speed)
+    finally:
+        backend.close()
+    return {name: float(np.median(values)) for name, values in speeds.items()}
+
+
+def store_clips(folder, preset, stream):
+    """Writes drawn clips as the stages store them: `LOADED_CLIPS` times the same frames."""
+    import cv2
+
+    import dataset as data
+    import frame
+    import opticalflow
+
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    image = cv2.resize(coarse, preset.frame_size[::-1], interpolation=cv2.INTER_CUBIC)
+    noise = random.normal(0, NOISE, (preset.num_frames, *image.shape))
+    frames = np.clip(image + noise, 0, 255).astype(np.uint8)
+    clips = []
+    for number in range(LOADED_CLIPS[preset.name]):
+        path = folder / stream / f"clip{number}"
+        path.parent.mkdir(exist_ok=True)
+        if stream == "flow":
+            opticalflow.write_flow(path, frames[..., :2] / np.float32(127.5) - 1)
+        else:
+            path.mkdir()
+            for index, picture in enumerate(frames):
+                frame.write_image(path / f"frame{index:04d}.jpg", picture)
+        clips.append(data.Clip("train", "sign", path.name, path))
+    return clips
+
+
+def read_clips(clips, preset, stream, batch_size, threads):
+    """Clips per second of a new `ClipSequence` with augmentation, read by `threads` threads."""
+    from datagenerator import ClipSequence
+
+    sequence = ClipSequence(
+        clips, ["sign"], stream, preset.input_size, batch_size, seed=0, augment=True, flip=True
+    )
+    started = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(sequence.__getitem__, range(sequence.num_batches)):
+            pass
+    return len(clips) / (time.perf_counter() - started)
+
+
+def print_loading(preset, speeds):
+    print(f"{preset.name:>8}  {speeds['network']:9.2f}", end="")
+    for stream in STREAMS:
+        print("".join(f"{speeds[stream, threads]:9.1f}" for threads in (1, 2)), end="")
+    slowest = min(speed for name, speed in speeds.items() if name != "network")
+    verdict = "training waits for nothing" if slowest > speeds["network"] else "loading limits"
+    print(f"  {speeds['network'] / slowest:7.1%}  {verdict}", flush=True)
+
+
 def has_torch(python):
     command = [python, "-c", "import keras, torch"]
     environment = os.environ | {"KERAS_BACKEND": "torch"}
@@ -161,7 +251,7 @@ def main(argv=None):
     parser.add_argument("--serve", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.serve:
-        return serve(arguments.serve)
+        return serve(*arguments.serve)
     pythons = {"tensorflow": sys.executable}
     if has_torch(arguments.torch_python):
         pythons["torch"] = arguments.torch_python
@@ -170,6 +260,15 @@ def main(argv=None):
     print(f"{'clips':>16}  TensorFlow    PyTorch   ratio   aim  floor  verdict      difference")
     for case, aim in CASES:
         print_row(case, aim, *time_case(case, pythons, arguments.rounds))
+    sys.path.insert(0, str(ROOT))
+    import run_folder
+    from dataset import PRESETS
+
+    run_folder.import_keras()
+    print("\nClips per second: the network, and reading with 1 and 2 threads")
+    print("  preset    network    rgb 1    rgb 2   flow 1   flow 2  loading  verdict")
+    for preset in PRESETS.values():
+        print_loading(preset, time_loading(preset, arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 NUMBER_BITS = 8
 sys.path.insert(0, str(ROOT))
+# As `run_folder.import_keras` sets it: tests that import Keras first must compute the same.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import dataset as data  # noqa: E402
+import train_i3d  # noqa: E402
+import training  # noqa: E402
+from network_input import CHANNELS  # noqa: E402
 
 
 def moving_square(num_frames, step_px, size=(64, 64), background=40):
@@ -110,6 +115,28 @@ def make_dataset(root, clips=None, name="moves"):
     return dataset
 
 
+def build_shallow(run, stream):
+    """A network with every kind of layer of I3D, but few of them: it trains within a second."""
+    from keras import Input, Model, layers
+
+    import fast_layers
+    import model_i3d
+
+    preset = run.preset
+    clip = Input((preset.num_frames, *preset.input_size, CHANNELS[stream]), name="clip")
+    convolution = fast_layers.FastConv3D(8, 3, strides=2, padding="same", use_bias=False)
+    x = fast_layers.FastBatchNormalization(momentum=0.9, scale=False)(convolution(clip))
+    x = layers.Activation("relu")(x)
+    x = fast_layers.FastMaxPooling3D((1, 3, 3), strides=(1, 2, 2), padding="same")(x)
+    x = layers.Dropout(preset.dropout)(x)
+    x = layers.Conv3D(len(run.signs), 1, name=model_i3d.TOP_CONVOLUTION)(x)
+    x = layers.GlobalAveragePooling3D()(x)
+    return Model(clip, layers.Activation("softmax", dtype="float32")(x))
+
+
+SHALLOW = training.Architecture("i3d", build_shallow, train_i3d.set_trainable)
+
+
 @pytest.fixture(scope="session")
 def stored_dataset(tmp_path_factory):
     """`make_dataset` with its frames and flow; do not change it."""
@@ -126,7 +153,6 @@ def stored_dataset(tmp_path_factory):
 def trained_run(stored_dataset):
     """The folder of a run trained on `stored_dataset` and evaluated; do not change it."""
     import evaluate
-    import train_i3d
 
     run = train_i3d.train(stored_dataset).output
     evaluate.evaluate(run)

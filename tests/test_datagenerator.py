@@ -106,3 +106,10 @@ def test_unknown_signs_and_empty_lists_are_refused(stored_dataset):
         ClipSequence(clips, ["left"], "rgb", (32, 32), 2)
     with pytest.raises(ValueError, match="No clips"):
         ClipSequence([], ["left"], "rgb", (32, 32), 2)
+
+
+def test_batches_for_several_devices_have_equal_parts(stored_dataset):
+    sequence = make_sequence(stored_dataset, batch_size=6, seed=0, multiple_of=3)
+    assert [len(inputs) for inputs, _ in batches(sequence)] == [6]
+    with pytest.raises(ValueError, match="Too few clips for 9 devices. Found: 8"):
+        make_sequence(stored_dataset, multiple_of=9)

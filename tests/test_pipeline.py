@@ -71,7 +71,7 @@ def test_own_videos_need_only_a_folder(tmp_path):
     make_dataset(tmp_path, {"train": 8}, name="my_signs")
     result = run_script(
         "pipeline_i3d.py",
-        *("--dataset", "my_signs", "--preset", "laptop", *QUICK),
+        *("--dataset", "my_signs", "--preset", "laptop", "--stream", "flow", *QUICK),
         cwd=tmp_path,
         check=0,
     )
@@ -83,6 +83,7 @@ def test_own_videos_need_only_a_folder(tmp_path):
 
 
 def test_missing_weights_stop_the_pipeline_before_its_first_stage(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens: no download
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     make_dataset(tmp_path, {"train": 2}, name="my_signs")
     result = run_script(
