@@ -1,0 +1,315 @@
+"""Features of every stored clip, computed once, so that a new top trains in seconds.
+
+    python feature.py --dataset my_signs
+    python feature.py --dataset my_signs --extractor i3d
+
+reads   data_temp/<dataset>/<preset>/{frame,oflow}/<split>/<class>/<video>/*.jpg
+writes  data_temp/<dataset>/<preset>/{frame,oflow}-<extractor>/<split>/<class>/<video>.npy
+
+float16 (frames, features): a row per frame of a MobileNet, one row per video of I3D.
+`parameters.json` beside them says which network made them.
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import io
+import queue
+import threading
+
+import numpy as np
+
+import dataset as data
+import disk
+import i3d_weights
+import mobile_weights
+import network_input
+import run_folder
+import stage
+from opticalflow import load_clip
+
+EXTRACTORS = (*mobile_weights.EXTRACTORS, "i3d")
+CLIPS_PER_BATCH = 4
+THREADS_PER_WORKER = 4  # that read clips while the network computes: enough to fill a batch
+
+
+def extract_features(
+    dataset,
+    stream,
+    extractor="mobilenet",
+    weights=None,
+    seed=0,
+    workers=None,
+    rebuild=False,
+):
+    """Computes the features of every stored clip of one stream; finished clips are skipped.
+
+    Args:
+        dataset: `dataset.Dataset`.
+        stream: "rgb" or "flow".
+        extractor: one of `EXTRACTORS`.
+        weights: "imagenet" (of I3D: "kinetics"), "none", or a path; by default the preset's.
+        seed: of random weights.
+        workers: threads, by default one per core.
+        rebuild: delete what is there first.
+
+    Returns:
+        `stage.Report`.
+
+    Raises:
+        FileNotFoundError: no frames, no flow, or no weights.
+        ValueError: the folder holds features of another network.
+    """
+    clips = dataset.stored_clips(stream)
+    weights = weights or default_weights(dataset, extractor)
+    parameters = feature_parameters(dataset, stream, extractor, weights, seed)
+    folder = dataset.feature_dir(stream, extractor)
+    disk.claim(folder, parameters, command(dataset, extractor, weights, seed), rebuild)
+    jobs = [stage.Job(clip.path, feature_file(folder, clip), str(clip.path)) for clip in clips]
+    workers = workers or stage.num_cores()
+    batches = ClipBatches(
+        functools.partial(build_network, dataset.preset, stream, extractor, weights, seed)
+    )
+    write_one = functools.partial(
+        write_features, stream=stream, size=dataset.preset.input_size, batches=batches
+    )
+    name = f"feature {stream}"
+    with concurrent.futures.ThreadPoolExecutor(workers * THREADS_PER_WORKER) as threads:
+        return stage.run(
+            name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
+        )
+
+
+def extract_streams(dataset, streams, extractor, weights=None, seed=0, workers=None, **_):
+    """`extract_features` of several streams; arguments of the training are accepted, too.
+
+    Returns:
+        one `stage.Report` for all.
+    """
+    reports = [
+        extract_features(dataset, stream, extractor, weights, seed, workers) for stream in streams
+    ]
+    total = reports[0]
+    for report in reports[1:]:
+        total.done += report.done
+        total.skipped += report.skipped
+        total.failed += report.failed
+    return total
+
+
+def default_weights(dataset, extractor):
+    """The weights that training of this preset begins with."""
+    if extractor == "i3d":
+        return dataset.preset.weights
+    return data.MOBILE_LSTM_PRESETS[dataset.preset.name].weights
+
+
+def feature_parameters(dataset, stream, extractor, weights, seed):
+    """What the content of a feature folder depends on; without importing Keras.
+
+    Raises:
+        FileNotFoundError, ValueError: the weights are not there, or are of another kind.
+    """
+    preset = dataset.preset
+    path = find_weights(preset, stream, extractor, weights)
+    return {
+        "extractor": extractor,
+        "weights": mobile_weights.fingerprint(path),
+        "seed": seed if path is None else None,
+        "width_multiplier": preset.width_multiplier,
+        "input_size": preset.input_size,
+        "subtract_mean": extractor == "i3d" and stream == "rgb" and preset.subtract_mean,
+        "source": disk.read_parameters(dataset.stored_dir(stream)),
+    }
+
+
+def find_weights(preset, stream, extractor, weights):
+    """The weight file of an extractor, or None for random weights."""
+    if extractor == "i3d":
+        return None if weights == "none" else i3d_weights.find_weights(weights, stream)
+    return mobile_weights.find_weights(weights, extractor, preset.width_multiplier)
+
+
+def command(dataset, extractor, weights, seed=0):
+    """The command that makes these features."""
+    flags = f" --weights {weights}" if weights != default_weights(dataset, extractor) else ""
+    flags += f" --seed {seed}" if seed else ""
+    extractor = "" if extractor == "mobilenet" else f" --extractor {extractor}"
+    return f"python feature.py {dataset.flags()}{extractor}{flags}"
+
+
+def check(dataset, extractor, weights, streams, seed=0):
+    """Checks, without Keras, that the features of all clips are stored and fit.
+
+    Args:
+        dataset, extractor, weights, seed: as in `extract_features`: of the training.
+        streams: "rgb" and "flow", or one of them.
+
+    Raises:
+        FileNotFoundError: some clips have none; the message says how to make them.
+        ValueError: they were made with another network.
+    """
+    recommended = command(dataset, extractor, weights, seed)
+    for stream in streams:
+        clips = dataset.stored_clips(stream)
+        folder = dataset.feature_dir(stream, extractor)
+        wanted = feature_parameters(dataset, stream, extractor, weights, seed)
+        if folder.is_dir():
+            disk.claim(folder, wanted, recommended)
+        paths = [feature_file(folder, clip) for clip in clips]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(clips)} clips have no features, such as {missing[0]}. "
+                f"Run `{recommended}` first."
+            )
+
+
+def files(run, stream, clips, extractor):
+    """The feature files of the clips that a run is trained on, in their order."""
+    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
+    folder = dataset.feature_dir(stream, extractor)
+    return [feature_file(folder, clip) for clip in clips]
+
+
+def feature_file(folder, clip):
+    """Where a clip's features lie below a feature folder."""
+    return folder / f"{clip.place()}.npy"
+
+
+def build_network(preset, stream, extractor, weights, seed=0):
+    """The network that makes features of a stream: of a frame, or with "i3d" of a clip.
+
+    Returns:
+        `keras.Model` from `(batch, height, width, channels)` to `(batch, features)`, or from
+        `(batch, num_frames, height, width, channels)` to `(batch, 1, features)`.
+    """
+    keras = run_folder.import_keras()
+    path = find_weights(preset, stream, extractor, weights)
+    keras.utils.set_random_seed(seed)
+    channels = network_input.CHANNELS[stream]
+    if extractor != "i3d":
+        import model_mobile
+
+        return model_mobile.build_extractor(
+            extractor, *preset.input_size, channels, preset.width_multiplier, path
+        )
+    import model_i3d
+
+    model = model_i3d.build_i3d(
+        preset.num_frames,
+        *preset.input_size,
+        channels,
+        width_multiplier=preset.width_multiplier,
+        subtract_mean=preset.subtract_mean and stream == "rgb",
+    )
+    if path:
+        i3d_weights.load_weights(model, path, with_top=False)
+    averaged = keras.layers.GlobalAveragePooling3D(keepdims=True)(model.output)
+    features = keras.layers.Reshape((1, model.output_shape[-1]))(averaged)
+    return keras.Model(model.input, features)
+
+
+class ClipBatches:
+    """A network for clips that several threads ask for: what has gathered is computed at once.
+
+    Args:
+        build: returns the network, a `keras.Model` of `build_network`; called once, when the first
+            clip comes.
+    """
+
+    def __init__(self, build):
+        self._build = build
+        self._network = None
+        self._waiting = queue.SimpleQueue()
+        self._computing = threading.Lock()
+
+    def features(self, clip):
+        """Features of one clip.
+
+        Args:
+            clip: float32 `(num_frames, height, width, channels)` of `network_input`.
+
+        Returns:
+            float32 `(num_frames, features)`, or `(1, features)` of I3D.
+        """
+        answer = concurrent.futures.Future()
+        self._waiting.put((clip, answer))
+        with self._computing:
+            while not answer.done():
+                self._compute([self._waiting.get() for _ in range(self._num_gathered())])
+        return answer.result()
+
+    def _num_gathered(self):
+        return min(self._waiting.qsize(), CLIPS_PER_BATCH)
+
+    def _compute(self, gathered):
+        clips = np.stack([clip for clip, _ in gathered])
+        try:
+            self._network = self._network or self._build()
+            features = clip_features(self._network, clips)
+        except BaseException as error:
+            for _, answer in gathered:
+                answer.set_exception(error)
+            return
+        for (_, answer), values in zip(gathered, features, strict=True):
+            answer.set_result(values)
+
+
+def clip_features(network, clips):
+    """What a network of `build_network` says of a batch of clips, all their frames at once.
+
+    Args:
+        network: `keras.Model`.
+        clips: float32 `(batch, num_frames, height, width, channels)`.
+
+    Returns:
+        float32 `(batch, num_frames, features)`, or `(batch, 1, features)` of I3D.
+    """
+    is_per_frame = len(network.input_shape) == 4
+    inputs = clips.reshape(-1, *clips.shape[2:]) if is_per_frame else clips
+    features = np.asarray(network.predict_on_batch(inputs))
+    return features.reshape(len(clips), -1, features.shape[-1])
+
+
+def write_features(source, partial, stream, size, batches):
+    """One job of the stage: the folder of JPEGs `source` to the new file `partial`."""
+    clip = network_input.stream_input(stream, load_clip(stream, source), *size)
+    file = io.BytesIO()
+    np.save(file, batches.features(clip).astype(np.float16))
+    partial.write_bytes(file.getvalue())
+
+
+def add_arguments(parser):
+    """Adds --extractor and --weights to an `argparse` parser."""
+    parser.add_argument(
+        "--extractor", choices=EXTRACTORS, default="mobilenet", help="default: mobilenet"
+    )
+    parser.add_argument(
+        "--weights",
+        help="imagenet (of i3d: kinetics), none, or a file (default: imagenet or kinetics; laptop: "
+        "none)",
+    )
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    data.add_arguments(parser)
+    stage.add_arguments(parser)
+    add_arguments(parser)
+    parser.add_argument(
+        "--stream", choices=[*run_folder.STREAMS, "both"], default="both", help="default: both"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
+    args = parser.parse_args(argv)
+    dataset = data.Dataset(args.dataset, args.preset)
+    streams = run_folder.STREAMS if args.stream == "both" else (args.stream,)
+    settings = args.extractor, args.weights, args.seed, args.workers, args.rebuild
+    reports = [extract_features(dataset, stream, *settings) for stream in streams]
+    return max(report.exit_status for report in reports)
+
+
+if __name__ == "__main__":
+    stage.command_line(main)

@@ -1,0 +1,59 @@
+"""The whole way: from videos to a recogniser, with MobileNet and an LSTM.
+
+    python pipeline_mobile_lstm.py
+    python pipeline_mobile_lstm.py --dataset my_signs --weights imagenet
+    python pipeline_mobile_lstm.py --dataset chalearn --from feature
+
+Frames and flow are those of pipeline_i3d.py: the second pipeline starts from what the first left.
+"""
+
+import argparse
+
+import dataset as data
+import evaluate
+import feature
+import frame
+import opticalflow
+import prepare_chalearn
+import stage
+import toysigns
+import train_mobile_lstm as train_lstm
+import training
+
+STAGES = "toysigns prepare_chalearn frame opticalflow feature train_mobile_lstm evaluate".split()
+
+
+def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
+    """`pipeline_i3d.run_pipeline` for this architecture; returns the exit status."""
+    stages = stage.Stages(STAGES[STAGES.index(first) :])
+    drawn = dataset.name == "toysigns"
+    num_clips = (toysigns if drawn else prepare_chalearn).num_training_clips(*[dataset][drawn:])
+    train_lstm.announce_duration(dataset, num_clips, **settings)
+    if drawn:
+        stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
+    if prepare_chalearn.is_for(dataset):
+        stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
+    stages.run("frame", frame.extract_frames, dataset, workers=workers)
+    stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
+    if dataset.preset.epochs_top:
+        stages.run("feature", feature.extract_streams, dataset, workers=workers, **settings)
+    stages.run("train_mobile_lstm", train_lstm.train, dataset, **{**settings, "resume": True})
+    run = training.run_dir(dataset, "mobile_lstm", settings["run_name"], settings["seed"])
+    stages.run("evaluate", evaluate.evaluate_if_new, run)
+    stages.print()
+    print(f"model: {run}\nNext: python predict.py --model {run.as_posix()} VIDEO")
+    return stages.exit_status
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    data.add_arguments(parser, default="toysigns")
+    parser.add_argument("--from", dest="first", choices=STAGES, default=STAGES[0], help="stage")
+    train_lstm.add_arguments(parser)
+    args = parser.parse_args(argv)
+    dataset, settings = train_lstm.from_arguments(args)
+    return run_pipeline(dataset, args.first, **settings)
+
+
+if __name__ == "__main__":
+    stage.command_line(main)
