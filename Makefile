@@ -45,7 +45,7 @@ clean:
 headless:
 	@$(BIN)/python -c 'import cv2' 2>&1 | tail -n 1
 	@echo "OpenCV cannot open windows on this machine: its headless wheel is installed instead."
-	@echo "All stages work, but none can open a window. To have windows:"
+	@echo "All stages work, livedemo.py only with --headless. To have windows:"
 	@echo "sudo apt-get install libgl1 libglib2.0-0, then make clean."
 	$(BIN)/python -m pip uninstall -q -y opencv-contrib-python
 	$(BIN)/python -m pip install -q --disable-pip-version-check \

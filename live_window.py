@@ -1,0 +1,97 @@
+"""A window on the desktop, with its keys; or what stands in the way of one."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import cv2
+
+import live_picture
+from live_state import ESCAPE
+
+X11_PORT = 6000
+CONNECT_SECONDS = 2.0
+HINT = "Use --headless to work without a window."
+
+
+class Window:
+    """A window that shows pictures and hands out keys.
+
+    Raises:
+        OSError: no window can be opened here.
+    """
+
+    def __init__(self, title):
+        check_display()
+        # Qt would tell the terminal about fonts that OpenCV does not use.
+        os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
+        self._title = title
+        self._is_shown = False
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.resizeWindow(title, live_picture.WIDTH, live_picture.HEIGHT)
+        except cv2.error as error:
+            raise OSError(
+                "This OpenCV cannot open windows (the wheel opencv-contrib-python-headless is "
+                f"installed). {HINT}"
+            ) from error
+
+    def show(self, canvas):
+        """Shows uint8 BGR `(height, width, 3)`."""
+        if not self.is_closed:
+            cv2.imshow(self._title, canvas)
+            self._is_shown = True
+
+    def key(self):
+        """The key that was pressed, a lower-case character or `ESCAPE`; else None."""
+        code = cv2.waitKey(1)
+        if code < 0:
+            return None
+        key = chr(code & 0xFF)
+        return ESCAPE if key == ESCAPE else key.lower()
+
+    @property
+    def is_closed(self):
+        """Whether the person has closed the window."""
+        if not self._is_shown:
+            return False
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:
+            return True
+
+    def close(self):
+        cv2.destroyAllWindows()
+
+
+def check_display():
+    """Raises OSError where there is no desktop: the windows' library would end the program."""
+    if sys.platform != "linux" or os.environ.get("QT_QPA_PLATFORM"):
+        return
+    display = os.environ.get("DISPLAY", "")
+    if not display:
+        raise OSError(f"There is no display to open a window on (DISPLAY is not set). {HINT}")
+    if not _answers(display):
+        raise OSError(f"The display {display} (DISPLAY) does not answer. {HINT}")
+
+
+def _answers(display):
+    """Whether something listens where an X11 display such as ":0" or "host:10.0" should."""
+    host, _, number = display.rpartition(":")
+    number = number.split(".")[0]
+    if not number.isdecimal():
+        return False
+    path = Path(f"/tmp/.X11-unix/X{number}")
+    places = [(socket.AF_UNIX, f"\0{path}"), (socket.AF_UNIX, str(path))]
+    if host and not host.startswith("unix"):
+        places = [(socket.AF_INET, (host, X11_PORT + int(number)))]
+    for family, address in places:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(CONNECT_SECONDS)
+            try:
+                connection.connect(address)
+            except OSError:
+                continue
+            return True
+    return False

@@ -1,0 +1,208 @@
+"""The live demo: sign in front of a camera, and read the answer at once.
+
+    python livedemo.py
+    python livedemo.py --model model/<run> --camera clip.avi --json
+    python livedemo.py --headless --camera clip.avi
+
+reads   model/<run>/ (the newest one by default), a camera or a video file
+writes  recording/<date>/ when `s` is pressed: frames/*.png, recording.avi, answer.json
+prints  a line per answer
+
+Frames are picked by time while you sign and their optical flow is computed at once, so that only
+the networks are left to run when the recording ends. `?` in the window tells the keys.
+"""
+
+import argparse
+import functools
+import json
+import os
+import sys
+import time
+import warnings
+
+import frame
+import predict
+import run_folder
+import stage
+from live_camera import Camera, check_file, parse_source
+from live_picture import View, draw
+from live_recognition import Recognition, Result
+from live_session import WAIT_SECONDS, LiveSession
+from live_state import State
+from live_window import Window
+
+TITLE = "Sign language recognition"
+DEFAULT_THRESHOLD = 0.5
+
+
+def run_window(run, source, engine, tell, unpaced=False, is_continuous=False, **settings):
+    """The live demo in a window, until the person quits."""
+    started = time.monotonic()
+    window = Window(TITLE)
+    window.show(draw(View(heading="STARTING ...", message=f"Opening {run.folder} ...")))
+    window.key()
+    camera, recognition = Camera(source, unpaced), Recognition(run, engine)
+    live = LiveSession(camera, recognition, window, tell, **settings)
+    is_new = True
+    while not live.demo.wants_quit:
+        live.step()
+        if is_new and live.demo.state is State.READY:
+            is_new = False
+            seconds = time.monotonic() - started
+            words = f"ready after {seconds:.1f} s, engine: {recognition.engine_text}"
+            print(words, file=sys.stderr, flush=True)
+            live.press("c" if is_continuous else "")
+    window.close()
+    live.close()
+
+
+def run_headless(
+    run, source, engine, tell, unpaced=False, is_continuous=False, wanted=0, **settings
+):
+    """Recordings one after the other, or a sliding window, without any window.
+
+    Args:
+        wanted: number of recordings, 0 for no end.
+
+    Raises:
+        OSError: the camera delivers nothing from the start.
+        ValueError: the networks cannot be used.
+    """
+    recognition = Recognition(run, engine)
+    while not recognition.is_ready:
+        _raise_problem(recognition)
+        time.sleep(WAIT_SECONDS)
+    # A file is gone through once where a sliding window looks at it.
+    camera = Camera(source, unpaced, loop=not is_continuous)
+    live = LiveSession(camera, recognition, None, tell, **settings)
+    last_words, state = None, None
+    while not camera.has_ended and not (wanted and live.num_answers == wanted):
+        live.step()
+        _raise_problem(recognition)
+        if live.shot is None and camera.problem:
+            raise OSError(camera.problem)
+        if live.demo.state in (State.READY, State.ANSWER):
+            live.press("c" if is_continuous else " ")
+        while unpaced and not recognition.is_idle:
+            time.sleep(0.001)
+        state = _say_once(state, f"{live.demo.state.value} ...")
+        last_words = _say_once(last_words, live.demo.notice(camera.now()))
+    live.close()
+
+
+def recognise_file(run, path, engine, tell, mirror=False):
+    """A video file as one clip, its frames picked over its whole length as for training."""
+    frames = frame.read_clip(path, run.preset.num_frames, *run.preset.frame_size)
+    if mirror:
+        frames = frames[:, :, ::-1]
+    tell("clip", Result(predict.Recognizer(run.folder, engine).predict(frames)))
+
+
+def print_result(kind, result, threshold, as_json, model):
+    """One line: JSON, or for people."""
+    if as_json:
+        content = {"kind": kind, "model": str(model), **result.to_dict(threshold)}
+        print(json.dumps(content, ensure_ascii=False), flush=True)
+        return
+    best = [f"{name} {100 * probability:.0f} %" for _, name, probability in result.answer.ranking]
+    doubt = "" if result.answer.ranking[0][2] >= threshold else "not sure: "
+    print(f"{doubt}{', '.join(best[:3])}", flush=True)
+
+
+def _raise_problem(recognition):
+    if recognition.problem:
+        raise ValueError(recognition.problem)
+
+
+def _say_once(before, words):
+    if words and words != before:
+        print(words, file=sys.stderr, flush=True)
+    return words
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    run = run_folder.Run.read(args.model or run_folder.newest())
+    print(f"model: {run.folder}", file=sys.stderr, flush=True)
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    tell = functools.partial(
+        print_result, threshold=args.threshold, as_json=args.json, model=run.folder
+    )
+    place = (run, args.camera, args.engine, tell)
+    settings = {"threshold": args.threshold, "mirror": args.mirror}
+    flow_of_time = {"unpaced": args.unpaced, "is_continuous": args.continuous}
+    is_file = not isinstance(args.camera, int)
+    if is_file:
+        check_file(args.camera)
+    if not args.headless:
+        run_window(*place, **flow_of_time, **settings)
+    elif is_file and not args.continuous and not args.recordings:
+        recognise_file(*place, mirror=args.mirror)
+    else:
+        run_headless(*place, **flow_of_time, wanted=args.recordings or 0, **settings)
+    return 0
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
+    parser.add_argument(
+        "--camera",
+        type=parse_source,
+        default=0,
+        metavar="N|FILE",
+        help="number of a camera, or a video played as one (default: 0)",
+    )
+    parser.add_argument("--engine", choices=predict.ENGINES, default="auto", help="default: auto")
+    parser.add_argument(
+        "--threshold",
+        type=probability,
+        default=DEFAULT_THRESHOLD,
+        help=f"probability below which the answer is `not sure` (default: {DEFAULT_THRESHOLD})",
+    )
+    parser.add_argument(
+        "--mirror", action="store_true", help="the network gets the mirrored picture, too"
+    )
+    parser.add_argument("--json", action="store_true", help="a JSON object per answer and line")
+    parser.add_argument("--unpaced", action="store_true", help="play a file as fast as possible")
+    parser.add_argument(
+        "--headless", action="store_true", help="no window; a file is one clip, with one answer"
+    )
+    parser.add_argument(
+        "--continuous", action="store_true", help="begin with the sliding window, as key c does"
+    )
+    parser.add_argument(
+        "--recordings",
+        type=stage.positive_int,
+        metavar="N",
+        help="with --headless: quit after N recordings (a file is played as a camera then)",
+    )
+    args = parser.parse_args(argv)
+    if args.recordings and (args.continuous or not args.headless):
+        parser.error("--recordings goes with --headless and without --continuous")
+    return args
+
+
+def probability(text):
+    """An `argparse` type."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected 0 to 1, received {text}")
+    return value
+
+
+def _leave(main):
+    """`main`, after which nothing waits for a thread in the middle of a network."""
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        status = 130
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    stage.command_line(lambda: _leave(main))

@@ -1,0 +1,240 @@
+"""livedemo.py with real networks and no window: answers, the sliding window, faults."""
+
+import json
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+from conftest import moving_square, run_script, write_video
+
+import frame
+import live_recording
+import livedemo
+import predict
+import run_folder
+from live_camera import Camera
+from live_recognition import Recognition
+from live_session import LiveSession
+from live_state import State
+
+SECONDS = 1.5  # of a recording, so that tests are short
+
+
+@pytest.fixture(scope="module")
+def run(trained_run, tmp_path_factory):
+    """A trained run whose recordings are short."""
+    folder = tmp_path_factory.mktemp("live") / "model" / "moves"
+    shutil.copytree(trained_run, folder)
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    content["preset"]["seconds"] = SECONDS
+    (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    return run_folder.Run.read(folder)
+
+
+@pytest.fixture(scope="module")
+def recognition(run):
+    recognition = Recognition(run)
+    while not recognition.is_ready:
+        assert recognition.problem is None
+        time.sleep(0.05)
+    yield recognition
+    recognition.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    frames = moving_square(90, (0.3, 0), (96, 128))
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.avi", frames, fps=30)
+
+
+def wait_for_result(recognition):
+    end = time.monotonic() + 30
+    while (result := recognition.poll()) is None:
+        assert recognition.problem is None and time.monotonic() < end
+        time.sleep(0.005)
+    return result
+
+
+def test_answer_while_frames_arrive_is_that_of_predict(run, recognition):
+    frames = moving_square(8, (2, 0), (96, 128))
+    recognition.begin()
+    for image in frames:
+        recognition.add(image)
+    recognition.finish()
+    result = wait_for_result(recognition)
+    assert result.answer == predict.Recognizer(run.folder).predict(frames)
+    assert len(recognition.flow_pictures) == 8 and result.frames_left <= 8
+    assert recognition.flow_pictures[-1].shape == (*run.preset.frame_size, 3)
+
+
+def test_a_dropped_clip_gets_no_answer(recognition):
+    for number_of_frames in (8, 3):
+        recognition.begin()
+        for image in moving_square(number_of_frames, (2, 0), (96, 128)):
+            recognition.add(image)
+        if number_of_frames == 8:
+            recognition.finish()
+    recognition.cancel()
+    while not recognition.is_idle:
+        time.sleep(0.01)
+    assert recognition.poll() is None
+
+
+def test_sliding_window_answers_as_predict_does_for_its_frames(run, recognition):
+    frames = moving_square(30, (0.5, 0.2), (96, 128))
+    recognizer = predict.Recognizer(run.folder)
+    recognition.begin(sliding=True)
+    answered = {}
+    for number, image in enumerate(frames, start=1):
+        recognition.add(image)
+        while not recognition.is_idle:
+            time.sleep(0.001)
+        if result := recognition.poll():
+            answered[number] = result.answer
+    # At most two a second: the step is 1.5 s / 8 frames, so every third frame.
+    assert list(answered) == list(range(8, 31, 3))
+    for number, answer in answered.items():
+        expected = recognizer.predict(frames[number - 8 : number])
+        assert answer.streams["rgb"] == pytest.approx(expected.streams["rgb"], abs=1e-5)
+        assert answer.streams["flow"] == pytest.approx(expected.streams["flow"], abs=1e-5)
+    assert recognition.answers_per_second > 0
+
+
+def recording_of(clip):
+    """Every frame of a video file."""
+    with frame.open_video(clip) as video:
+        return [video.read()[1] for _ in range(90)]
+
+
+def session(recognition, clip, results, **settings):
+    camera = Camera(clip, unpaced=True)
+    live = LiveSession(camera, recognition, None, lambda *what: results.append(what), **settings)
+    live.demo._keep_video = True
+    return live
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_saved_frames_give_predict_the_same_answer(
+    run, recognition, clip, tmp_path, monkeypatch, mirror
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(live_recording, "RECORDING_DIR", tmp_path / "recording")
+    results = []
+    live = session(recognition, clip, results, mirror=mirror)
+    while live.demo.state is not State.ANSWER:
+        live.step()
+        if live.demo.state is State.READY:
+            live.press(" ")
+    live.press("s")
+    live._saver.shutdown()
+    live.step()
+    live.camera.close()
+    (folder,) = (tmp_path / "recording").iterdir()
+    assert "Saved to" in live.demo.notice(live.camera.now())
+    frames = frame.read_clip(folder / "frames", 8, *run.preset.frame_size)
+    (_, result), *_ = results
+    expected = predict.Recognizer(run.folder).predict(frames)
+    for stream, scores in expected.streams.items():
+        assert scores == pytest.approx(result.answer.streams[stream], abs=1e-5)
+    assert [row[0] for row in expected.ranking] == [row[0] for row in result.answer.ranking]
+    saved = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
+    assert saved["mirrored"] is mirror and saved["ranking"][0]["class"] == expected.ranking[0][0]
+    step = -1 if mirror else 1
+    seen = {image[:, ::step].tobytes() for image in recording_of(clip)}
+    assert all(image.tobytes() in seen for image in live.demo.recording.picked)
+
+
+def test_black_pictures_are_called_so(recognition, tmp_path):
+    black = write_video(tmp_path / "black.avi", np.zeros((60, 48, 64, 3), np.uint8), fps=20)
+    live = session(recognition, black, [])
+    for _ in range(50):
+        live.step()
+    assert "black" in live.demo.notice(live.camera.now())
+    live.camera.close()
+
+
+def test_a_file_that_ends_in_the_middle_is_told(recognition, tmp_path):
+    short = write_video(tmp_path / "short.avi", moving_square(20, (1, 0), (48, 64)), fps=20)
+    live = session(recognition, short, [])
+    notices = set()
+    while live.demo.state is not State.THINKING:
+        live.step()
+        if live.demo.state is State.READY:
+            live.press(" ")
+        notices.add(live.demo.notice(live.camera.now()))
+    assert "short.avi ended in the middle and began again." in notices
+    live.camera.close()
+
+
+def test_a_full_disk_while_saving_is_a_message(recognition, clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recording").write_text("a file where a folder should be")
+    results = []
+    live = session(recognition, clip, results)
+    while not results:
+        live.step()
+        if live.demo.state is State.READY:
+            live.press(" ")
+    live.press("s")
+    live._saver.shutdown()
+    live.step()
+    assert live.demo.notice(live.camera.now()).startswith("Not saved: ")
+    live.camera.close()
+
+
+def test_headless_recordings_go_on_until_there_are_enough(run, clip):
+    results = []
+    livedemo.run_headless(
+        run, clip, "auto", lambda kind, result: results.append(kind), unpaced=True, wanted=5
+    )
+    assert results == ["clip"] * 5
+    time.sleep(0.2)
+    names = [thread.name for thread in threading.enumerate()]
+    assert clip.name not in names
+
+
+def test_headless_file_is_one_clip_in_one_line(run, clip):
+    result = run_script(
+        *("livedemo.py", "--headless", "--camera", clip, "--json", "--model", run.folder),
+        cwd=clip.parent,
+        check=0,
+    )
+    (line,) = result.stdout.splitlines()
+    answer = json.loads(line)
+    frames = frame.read_clip(clip, 8, *run.preset.frame_size)
+    expected = predict.Recognizer(run.folder).predict(frames)
+    assert answer["kind"] == "clip" and answer["model"] == str(run.folder)
+    assert [sign["class"] for sign in answer["ranking"]] == [row[0] for row in expected.ranking]
+    assert answer["ranking"][0]["probability"] == pytest.approx(expected.ranking[0][2], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--headless", "--camera", "nothing.avi"], "nothing.avi"),
+        (["--model", "model/nothing"], "No trained model in"),
+        (["--threshold", "7"], "invalid probability value"),
+        (["--recordings", "2"], "--recordings goes with --headless"),
+    ],
+)
+def test_wrong_arguments_are_told_in_the_first_seconds(run, arguments, message):
+    result = run_script("livedemo.py", *arguments, cwd=run.folder.parent.parent, timeout=30)
+    assert result.returncode and message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_without_a_model_the_command_that_makes_one_is_named(tmp_path):
+    result = run_script("livedemo.py", cwd=tmp_path, check=1, timeout=30)
+    assert "pipeline_i3d.py --dataset toysigns" in result.stderr
+
+
+@pytest.mark.skipif("sys.platform != 'linux'", reason="displays are looked for on Linux only")
+@pytest.mark.parametrize("display", ["", ":94", "nonsense"])
+def test_without_a_display_headless_is_named(run, clip, monkeypatch, display):
+    monkeypatch.setenv("DISPLAY", display)
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    result = run_script(
+        "livedemo.py", "--camera", clip, "--model", run.folder, cwd=clip.parent, check=1, timeout=30
+    )
+    assert "--headless" in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,239 @@
+"""Record your own signs with a webcam, as a data set to train on.
+
+    python videocapture.py --dataset my_signs --sign hello thanks --clips 10
+    python videocapture.py --list
+
+reads   a camera; data_set/<dataset>/class.csv where no --sign is given
+writes  data_set/<dataset>/train/<sign>/0001.avi ...
+
+Space counts down, a flash and a beep start the recording, and each clip is shown again: Space keeps
+it, r records it anew. Clips are numbered on and never overwritten. They hold what the camera saw;
+only the window is mirrored.
+"""
+
+import argparse
+import concurrent.futures
+import math
+import sys
+from pathlib import Path
+
+import cv2
+
+import dataset as data
+import disk
+import stage
+from live_camera import BLACK, Camera, check_file, is_black, parse_source, probe_cameras
+from live_capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
+from live_picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw
+from live_recording import FOURCC
+from live_window import Window
+
+TITLE = "Record your signs"
+SECONDS = data.PRESETS["laptop"].seconds
+FLASH_SECONDS = 0.15
+WAIT_SECONDS = 0.02
+FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
+KEYS = "Space: record   q: quit"
+
+
+def view_of(capture, camera, shot, now):
+    """The `View` of a moment."""
+    passed = max(0.0, now - capture.since)
+    view = View(keys=KEYS, corner=f"{camera.fps:.0f} fps")
+    clip = f"{capture.sign}, clip {capture.number} of {capture.num_clips}"
+    if shot:
+        view.camera = cv2.flip(shot.image, 1)
+    if camera.problem and capture.state is not State.REVIEW:
+        view.heading, view.color, view.lines = "NO CAMERA", PURPLE, [("", camera.problem)]
+    elif capture.state is State.READY:
+        view.heading, view.color, view.message = f"READY: {clip}", GREEN, "Press Space, then sign."
+    elif capture.state is State.COUNTDOWN:
+        view.heading, view.color = f"GET READY: {clip}", ORANGE
+        view.big = str(max(1, math.ceil(COUNTDOWN_SECONDS - passed)))
+    elif capture.state is State.RECORDING:
+        left = max(0.0, capture.seconds - passed)
+        view.heading, view.color = f"RECORDING: {capture.sign}", RED
+        view.bar, view.bar_text = left / capture.seconds, f"{left:.1f} s left"
+        view.keys = "q: quit"
+        if passed < FLASH_SECONDS:
+            view.camera[:] = WHITE
+    else:
+        number = int(passed / capture.seconds * FRAMES_SHOWN_AGAIN) % FRAMES_SHOWN_AGAIN
+        view.heading, view.color = f"KEEP IT? {clip}", BLUE
+        view.camera = cv2.flip(capture.recording.picked[number], 1)
+        view.message = "This is what was recorded."
+        view.keys = "Space: keep   r: redo   q: quit without it"
+    return view
+
+
+class Session:
+    """Camera, window and state of one sitting; `step` looks at all of them once."""
+
+    def __init__(self, camera, window, clips, signs, num_clips, seconds):
+        self.camera, self.window = camera, window
+        self.capture = Capture(signs, num_clips, seconds, self._save)
+        self._clips = clips
+        self._shot = None
+        self._message = ""
+        self._saver = concurrent.futures.ThreadPoolExecutor(1)
+        self._saving = None
+
+    def step(self):
+        shots = self.camera.take(WAIT_SECONDS)
+        now = self.camera.now()
+        before = self.capture.state
+        for shot in shots:
+            self._shot = shot
+            self.capture.frame(shot)
+        self.capture.tick(now)
+        if self.camera.problem:
+            self.capture.lost(now)
+        if self.capture.state is State.RECORDING and before is not State.RECORDING:
+            print("\a", end="", file=sys.stderr, flush=True)
+        self._check_saving(now)
+        self._show(now)
+
+    def close(self):
+        self._saver.shutdown()
+        self.camera.close()
+        self.window.close()
+
+    def _save(self, sign, recording):
+        self._message = "Saving ..."
+        self._saving = self._saver.submit(self._clips.save, sign, recording)
+
+    def _check_saving(self, now):
+        if self._saving is None or not self._saving.done():
+            return
+        try:
+            self._message = f"Kept as {self._saving.result().as_posix()}"
+            print(self._message, flush=True)
+            self.capture.saved(now)
+        except OSError as error:
+            self._message = f"Not saved: {error}"
+            self.capture.not_saved(now)
+        self._saving = None
+
+    def _show(self, now):
+        view = view_of(self.capture, self.camera, self._shot, now)
+        view.message = self._message or view.message
+        if self._shot and is_black(self._shot.image):
+            view.message = BLACK
+        self.window.show(draw(view))
+        key = self.window.key()
+        if key:
+            self._message = ""
+            self.capture.key(key, now)
+        self.capture.wants_quit |= self.window.is_closed
+
+
+def record(dataset, signs, num_clips, source, seconds=SECONDS, suffix=".avi"):
+    """Records clips in a window until all are there or the person quits; returns how many."""
+    busy = f"Another videocapture.py records into {dataset.video_dir}. Quit it first."
+    with disk.lock(dataset.video_dir / ".recording.lock", busy):
+        window = Window(TITLE)
+        window.show(draw(View(heading="STARTING ...", message="Opening the camera ...")))
+        clips = ClipFolder(dataset, suffix)
+        session = Session(Camera(source), window, clips, signs, num_clips, seconds)
+        while not session.capture.wants_quit and session.capture.state is not State.DONE:
+            session.step()
+        session.close()
+    return session.capture.num_kept
+
+
+def list_cameras():
+    """Prints every camera that opens; returns the exit status."""
+    cameras = probe_cameras()
+    if not cameras:
+        print("No camera opens: plug one in, or quit the program that uses it.", file=sys.stderr)
+        return 1
+    print(f"{'camera':8}{'size':12}{'fps':6}{'backend':12}")
+    for number, width, height, fps, backend, delivers in cameras:
+        note = "" if delivers else "opens, but delivers no picture"
+        print(f"{number:<8}{f'{width}x{height}':12}{fps:<6.0f}{backend:12}{note}")
+    return 0
+
+
+def signs_to_record(dataset, names):
+    """The names that were given, else the labels of class.csv.
+
+    Raises:
+        ValueError: there is neither, or a name cannot be that of a folder.
+    """
+    if not names and dataset.class_file.is_file():
+        names = [sign.label for sign in data.read_class_file(dataset.class_file)]
+    if not names:
+        raise ValueError(
+            f"Which signs? Name them, `--sign hello thanks`, or list them in {dataset.class_file}."
+        )
+    for name in names:
+        if name.strip(" .") != name or not name or set(name) & set(FORBIDDEN):
+            raise ValueError(
+                f"--sign becomes the name of a folder, without {FORBIDDEN} and without a dot or "
+                f"space at its ends. Received: {name!r}"
+            )
+    return list(dict.fromkeys(names))
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    if args.list:
+        return list_cameras()
+    dataset = data.Dataset(args.dataset, "laptop")
+    signs = signs_to_record(dataset, args.sign)
+    if isinstance(args.camera, Path):
+        check_file(args.camera)
+    suffix = f".{args.format}"
+    num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix)
+    print(f"{num_kept} clips in {(dataset.video_dir / 'train').as_posix()}.")
+    print(f"Next: python pipeline_i3d.py {dataset.flags()}, then python livedemo.py")
+    return 0
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--list", action="store_true", help="only show which cameras there are")
+    parser.add_argument("--dataset", metavar="NAME", help="folder below data_set/, made if missing")
+    parser.add_argument(
+        "--sign", nargs="+", metavar="SIGN", help="signs to record (default: those of class.csv)"
+    )
+    parser.add_argument(
+        "--clips", type=stage.positive_int, default=10, help="clips of each sign (default: 10)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=positive_seconds,
+        default=SECONDS,
+        help=f"length of a clip (default: {SECONDS:.0f}, as the live demo records)",
+    )
+    parser.add_argument(
+        "--camera",
+        type=parse_source,
+        default=0,
+        metavar="N|FILE",
+        help="number of a camera, or a video played as one (default: 0)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=[suffix[1:] for suffix in FOURCC],
+        default="avi",
+        help="avi is motion JPEG, mp4 is MPEG-4 and smaller (default: avi)",
+    )
+    args = parser.parse_args(argv)
+    if not args.list and not args.dataset:
+        parser.error("name the data set to record for: --dataset my_signs, or see --list")
+    return args
+
+
+def positive_seconds(text):
+    """An `argparse` type."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError(f"expected a number above 0, received {text}")
+    return value
+
+
+if __name__ == "__main__":
+    stage.command_line(main)
