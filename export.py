@@ -231,8 +231,9 @@ def _write_savedmodel(model, path):
 def _load_savedmodel(path):
     import tensorflow
 
-    loaded = tensorflow.saved_model.load(path)
-    return lambda clip: loaded.serve(tensorflow.constant(clip))
+    serve = tensorflow.saved_model.load(path).signatures["serving_default"]
+    (name,) = serve.structured_input_signature[1]
+    return lambda clip: next(iter(serve(**{name: tensorflow.constant(clip)}).values()))
 
 
 def _write_onnx(model, path):

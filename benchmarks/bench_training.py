@@ -1,11 +1,13 @@
-"""Training speed of I3D on the CPU: TensorFlow against PyTorch, and reading clips against both.
+"""Training speed on the CPU: TensorFlow against PyTorch, and reading clips against both.
 
     python benchmarks/bench_training.py
     python benchmarks/bench_training.py --torch-python .venv-torch/bin/python --rounds 9
 
 Each backend runs in a process of its own; the two take turns, so that other load on the machine
 meets both. First both compute the probabilities of the same clips with the same weights, and these
-must agree. A step is `train_on_batch` with Adam, the whole network trainable, width 1.
+must agree. A step is `train_on_batch` with Adam, the whole network trainable: I3D of width 1, then
+MobileNet and LSTM as the preset `laptop` trains them from nothing, and the LSTM alone on features
+of a MobileNet of width 1.
 
 Then, for each preset: clips per second of the network on TensorFlow, and of the generator that
 feeds it, with one and two threads. Every clip is read from its JPEGs, none from memory.
@@ -32,10 +34,16 @@ NUM_CLASSES = 10
 CHANNELS = 3
 STREAMS = ("rgb", "flow")
 MAX_RATIO = 2.0
-# (clips, frames, height, width) and the ratio aimed at
-CASES = (((4, 16, 64, 64), 1.3), ((1, 40, 224, 224), 1.6))
+# Of what a step is timed: network, shape of a batch without channels, width; and the ratio aimed at
+CASES = (
+    (("i3d", (4, 16, 64, 64), 1.0), 1.3),
+    (("i3d", (1, 40, 224, 224), 1.0), 1.6),
+    (("mobile_lstm", (4, 32, 56, 56), 0.25), 1.5),
+    (("lstm", (16, 40), 1.0), 1.5),
+)
 AGREEMENT = 1e-4  # largest difference of two probabilities
 WEIGHT_SCALE = 0.02
+MOBILENET_SIZE = 224  # of the frames that features are made of
 LOADED_CLIPS = {"laptop": 96, "full": 16}  # read in one measurement
 STEP_CLIPS = {"laptop": 8, "full": 1}
 NOISE = 8  # of the drawn frames' grey levels: JPEGs of about the size of real ones
@@ -49,9 +57,9 @@ INSTALL_HINT = (
 class Backend:
     """A process that holds one network on one Keras backend and times it on request."""
 
-    def __init__(self, python, name, case, width_multiplier=1.0):
+    def __init__(self, python, name, case):
         environment = os.environ | {"KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [python, __file__, "--serve", json.dumps([case, width_multiplier])]
+        command = [python, __file__, "--serve", json.dumps(case)]
         self.name = name
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -76,21 +84,17 @@ class Backend:
         self.process.stdout.close()
 
 
-def serve(case, width_multiplier):
+def serve(network, batch_shape, width_multiplier):
     """Answers each line of the standard input with a line of JSON, until it ends."""
     sys.path.insert(0, str(ROOT))
     import run_folder
 
     run_folder.import_keras()
-    import model_i3d
-
-    num_clips, *clip_shape = case
     random = np.random.default_rng(0)
-    clips = random.uniform(-1, 1, (num_clips, *clip_shape, CHANNELS)).astype(np.float32)
-    labels = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(num_clips) % NUM_CLASSES]
-    model = model_i3d.build_i3d(
-        *clip_shape, CHANNELS, NUM_CLASSES, width_multiplier=width_multiplier
-    )
+    model = build(network, batch_shape, width_multiplier)
+    shape = (batch_shape[0], *model.input_shape[1:])
+    clips = random.uniform(-1, 1, shape).astype(np.float32)
+    labels = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(len(clips)) % NUM_CLASSES]
     model.set_weights([_weight(random, weight) for weight in model.weights])
     model.compile("adam", loss="categorical_crossentropy")
     for request in sys.stdin:
@@ -103,11 +107,34 @@ def serve(case, width_multiplier):
         print(json.dumps(answer), flush=True)
 
 
+def build(network, batch_shape, width_multiplier):
+    """A network of `CASES`."""
+    if network == "i3d":
+        import model_i3d
+
+        return model_i3d.build_i3d(
+            *batch_shape[1:], CHANNELS, NUM_CLASSES, width_multiplier=width_multiplier
+        )
+    import model_lstm
+    import model_mobile
+    import train_mobile_lstm
+
+    size = batch_shape[2:] or (MOBILENET_SIZE, MOBILENET_SIZE)
+    extractor = model_mobile.build_extractor("mobilenet", *size, CHANNELS, width_multiplier)
+    model = model_lstm.build_lstm(
+        extractor, batch_shape[1], NUM_CLASSES, train_mobile_lstm.UNITS, dropout=0.1
+    )
+    return model if network == "mobile_lstm" else model_lstm.lstm_top(model)
+
+
 def _weight(random, weight):
-    """Random kernels and offsets; running variances stay at one."""
-    if weight.name == "moving_variance":
+    """Random kernels and offsets; scales and running variances stay at one."""
+    if weight.name in ("moving_variance", "gamma"):
         return np.ones(weight.shape, np.float32)
-    scale = np.sqrt(2 / np.prod(weight.shape[:-1])) if weight.name == "kernel" else WEIGHT_SCALE
+    fan_in = np.prod(weight.shape[:-1])
+    if weight.path.split("/")[-2].startswith("conv_dw"):  # a filter per channel
+        fan_in = np.prod(weight.shape[:2])
+    scale = np.sqrt(2 / fan_in) if weight.name == "kernel" else WEIGHT_SCALE
     return (random.standard_normal(weight.shape) * scale).astype(np.float32)
 
 
@@ -127,7 +154,7 @@ def time_case(case, pythons, rounds):
     """Median seconds of a step on each backend, and the difference of their outputs.
 
     Args:
-        case: `(clips, frames, height, width)`.
+        case: of `CASES`.
         pythons: `{backend: Python executable}`.
         rounds: timed steps of each backend, taken in turns after one that is not counted.
 
@@ -157,8 +184,9 @@ def time_loading(preset, rounds):
         `{"network" | "rgb, 1 thread" | ...: median clips per second}`.
     """
     batch_size = STEP_CLIPS[preset.name]
-    case = (batch_size, preset.num_frames, *preset.input_size)
-    backend = Backend(sys.executable, "tensorflow", case, preset.width_multiplier)
+    batch_shape = (batch_size, preset.num_frames, *preset.input_size)
+    case = ("i3d", batch_shape, preset.width_multiplier)
+    backend = Backend(sys.executable, "tensorflow", case)
     speeds = {}
     try:
         backend.ask("step")
@@ -232,12 +260,13 @@ def has_torch(python):
 
 
 def print_row(case, aim, seconds, difference):
-    clips = "{} x {}x{}x{}".format(*case)
-    line = f"{clips:>16}  {seconds['tensorflow']:10.2f} s"
+    network, (num_clips, *shape), _ = case
+    what = f"{network}, {num_clips} x {'x'.join(map(str, shape))}"
+    line = f"{what:>24}  {seconds['tensorflow']:10.3f} s"
     if "torch" in seconds:
         ratio = seconds["tensorflow"] / seconds["torch"]
         verdict = "aim reached" if ratio <= aim else "floor kept" if ratio <= MAX_RATIO else "slow"
-        line += f"  {seconds['torch']:6.2f} s  {ratio:5.2f}  {aim:4.1f}  {MAX_RATIO:5.1f}"
+        line += f"  {seconds['torch']:6.3f} s  {ratio:5.2f}  {aim:4.1f}  {MAX_RATIO:5.1f}"
         line += f"  {verdict:<11}  {difference:.0e}"
     print(line, flush=True)
 
@@ -257,7 +286,7 @@ def main(argv=None):
         pythons["torch"] = arguments.torch_python
     else:
         print(INSTALL_HINT)
-    print(f"{'clips':>16}  TensorFlow    PyTorch   ratio   aim  floor  verdict      difference")
+    print(f"{'clips':>24}  TensorFlow    PyTorch   ratio   aim  floor  verdict      difference")
     for case, aim in CASES:
         print_row(case, aim, *time_case(case, pythons, arguments.rounds))
     sys.path.insert(0, str(ROOT))

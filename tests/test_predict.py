@@ -110,7 +110,9 @@ def test_command_line_answers_for_files_and_image_folders(
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"nothing")
     result = run_script(
-        "predict.py", "--json", video, images, bad, cwd=stored_dataset.root, check=1
+        *("predict.py", "--model", trained_run, "--json", video, images, bad),
+        cwd=stored_dataset.root,
+        check=1,
     )
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert [answer.pop("clip") for answer in answers] == [str(video), str(images)]
