@@ -23,19 +23,10 @@ STAGES = ("toysigns", "prepare_chalearn", "frame", "opticalflow", "train_i3d", "
 
 
 def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
-    """Runs the stages from `first` on; returns the exit status.
-
-    Args:
-        dataset: `dataset.Dataset`.
-        first: one of `STAGES`.
-        workers: number of processes of the data stages, by default one per core.
-        settings: further arguments of `train_i3d.train`.
-    """
+    """Runs the stages from `first` on, with `settings` of training; returns the exit status."""
     stages = stage.Stages(STAGES[STAGES.index(first) :])
     is_drawn = dataset.name == "toysigns"
-    num_clips = (
-        toysigns.num_training_clips() if is_drawn else prepare_chalearn.num_training_clips(dataset)
-    )
+    num_clips = (toysigns if is_drawn else prepare_chalearn).num_training_clips(dataset)
     train_i3d.announce_duration(dataset, num_clips, **settings)
     if is_drawn:
         stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
@@ -46,12 +37,7 @@ def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
     stages.run("train_i3d", train_i3d.train, dataset, **{**settings, "resume": True})
     run = training.run_dir(dataset, "i3d", settings["run_name"], settings["seed"])
     stages.run("evaluate", evaluate.evaluate_if_new, run)
-    stages.print()
-    print(f"model: {run}\npictures: {run / 'curves.png'}, {run / 'confusion.png'}")
-    print(
-        f"Next: python predict.py --model {run.as_posix()} {dataset.videos()[-1].path.as_posix()}"
-    )
-    return stages.exit_status
+    return stages.finish(run, dataset.videos()[-1].path)
 
 
 def main(argv=None):

@@ -17,7 +17,7 @@ import opticalflow
 import prepare_chalearn
 import stage
 import toysigns
-import train_mobile_lstm as train_lstm
+import train_mobile_lstm
 import training
 
 STAGES = "toysigns prepare_chalearn frame opticalflow feature train_mobile_lstm evaluate".split()
@@ -26,10 +26,10 @@ STAGES = "toysigns prepare_chalearn frame opticalflow feature train_mobile_lstm 
 def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
     """`pipeline_i3d.run_pipeline` for this architecture; returns the exit status."""
     stages = stage.Stages(STAGES[STAGES.index(first) :])
-    drawn = dataset.name == "toysigns"
-    num_clips = (toysigns if drawn else prepare_chalearn).num_training_clips(*[dataset][drawn:])
-    train_lstm.announce_duration(dataset, num_clips, **settings)
-    if drawn:
+    is_drawn = dataset.name == "toysigns"
+    num_clips = (toysigns if is_drawn else prepare_chalearn).num_training_clips(dataset)
+    train_mobile_lstm.announce_duration(dataset, num_clips, **settings)
+    if is_drawn:
         stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
     if prepare_chalearn.is_for(dataset):
         stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
@@ -37,21 +37,22 @@ def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
     stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
     if dataset.preset.epochs_top:
         stages.run("feature", feature.extract_streams, dataset, workers=workers, **settings)
-    stages.run("train_mobile_lstm", train_lstm.train, dataset, **{**settings, "resume": True})
+    train = train_mobile_lstm.train
+    stages.run("train_mobile_lstm", train, dataset, **{**settings, "resume": True})
     run = training.run_dir(dataset, "mobile_lstm", settings["run_name"], settings["seed"])
     stages.run("evaluate", evaluate.evaluate_if_new, run)
-    stages.print()
-    print(f"model: {run}\nNext: python predict.py --model {run.as_posix()} VIDEO")
-    return stages.exit_status
+    return stages.finish(run, dataset.videos()[-1].path)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     data.add_arguments(parser, default="toysigns")
     parser.add_argument("--from", dest="first", choices=STAGES, default=STAGES[0], help="stage")
-    train_lstm.add_arguments(parser)
+    train_mobile_lstm.add_arguments(parser)
     args = parser.parse_args(argv)
-    dataset, settings = train_lstm.from_arguments(args)
+    dataset, settings = train_mobile_lstm.from_arguments(args)
     return run_pipeline(dataset, args.first, **settings)
 
 

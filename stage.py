@@ -96,12 +96,26 @@ class Stages:
         self._rows.append((name, time.monotonic() - started, report))
         return report
 
-    def print(self):
+    def finish(self, run_dir, example):
+        """Prints the closing table, where everything is and the next commands.
+
+        Args:
+            run_dir: the folder of the trained run.
+            example: path of a video for the next command.
+
+        Returns:
+            The exit status.
+        """
         print(f"\n{'stage':18}{'seconds':>8}{'new':>7}{'skipped':>9}{'failed':>8}  output")
         for name, seconds, report in self._rows:
             numbers = f"{report.done:7d}{report.skipped:9d}{len(report.failed):8d}"
             print(f"{name:18}{seconds:8.1f}{numbers}  {report.output}")
         print(f"{'sum':18}{sum(seconds for _, seconds, _ in self._rows):8.1f}")
+        print(f"model: {run_dir}")
+        print(f"pictures: {run_dir / 'curves.png'}, {run_dir / 'confusion.png'}")
+        print(f"Next: python predict.py --model {run_dir.as_posix()} {example.as_posix()}")
+        print(f"      python livedemo.py --model {run_dir.as_posix()}")
+        return self.exit_status
 
 
 def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0):

@@ -161,8 +161,8 @@ def make_dataset(dataset, seed=0, clips_per_sign=CLIPS_PER_SIGN, workers=None, r
     return report
 
 
-def num_training_clips():
-    """The number of training clips that `make_dataset` makes by default."""
+def num_training_clips(dataset):
+    """The number of training clips that `make_dataset` makes of `dataset` by default."""
     return len(gesture.SIGNS) * CLIPS_PER_SIGN[0]
 
 

@@ -169,11 +169,10 @@ def test_the_closing_table_adds_up_and_keeps_the_worst_status(capsys):
     assert stages.run("first", stage.Report, "first", Path("a"), 5, 7).done == 5
     stages.run("second", lambda: bad)
     stages.run("third", pytest.fail)
-    stages.print()
+    assert stages.finish(Path("model/run"), Path("clip.avi")) == 1
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["first", "0.0", "5", "7", "0", "a"] in rows
     assert ["second", "0.0", "1", "2", "1", "b"] in rows
-    assert stages.exit_status == 1
 
 
 # --- processes that die
