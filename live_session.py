@@ -11,7 +11,7 @@ from live_state import Demo, State
 from live_view import view_of
 
 WAIT_SECONDS = 0.02  # for a picture, before the window looks at its keys again
-EDGE_SECONDS = 0.3  # a file that ends so close to the end of a recording fits it
+EDGE_SECONDS = 0.3  # a file that ends so close to either end of a recording fits it
 BLACK_SECONDS = 1.5  # of black pictures, before they are called so
 
 
@@ -87,8 +87,9 @@ class LiveSession:
             self.demo.lost(problem, now)
         if self.camera.times_ended > self._times_ended:
             self._times_ended = self.camera.times_ended
-            left = self.demo.seconds - self.demo.seconds_in_state(now)
-            if self.demo.state is State.RECORDING and left > EDGE_SECONDS:
+            passed = self.demo.seconds_in_state(now)
+            is_middle = EDGE_SECONDS < passed < self.demo.seconds - EDGE_SECONDS
+            if self.demo.state is State.RECORDING and is_middle:
                 self.demo.tell(f"{self.camera.name} ended in the middle and began again.", now)
 
     def _check_recognition(self, now):

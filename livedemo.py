@@ -15,7 +15,6 @@ the networks are left to run when the recording ends. `?` in the window tells th
 import argparse
 import functools
 import json
-import os
 import sys
 import time
 import warnings
@@ -193,16 +192,5 @@ def probability(text):
     return value
 
 
-def _leave(main):
-    """`main`, after which nothing waits for a thread in the middle of a network."""
-    try:
-        status = main()
-    except KeyboardInterrupt:
-        status = 130
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 if __name__ == "__main__":
-    stage.command_line(lambda: _leave(main))
+    stage.command_line(main, waits=False)

@@ -2,7 +2,6 @@
 
     python pipeline_mobile_lstm.py
     python pipeline_mobile_lstm.py --dataset my_signs --weights imagenet
-    python pipeline_mobile_lstm.py --dataset chalearn --from feature
 
 Frames and flow are those of pipeline_i3d.py: the second pipeline starts from what the first left.
 """

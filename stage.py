@@ -178,23 +178,33 @@ def positive_int(text):
     return value
 
 
-def command_line(main):
+def command_line(main, waits=True):
     """Runs a script's `main()` and exits: a wrong input is a message, not a traceback.
 
     `python -X dev SCRIPT` shows the traceback all the same.
+
+    Args:
+        main: returns the exit status, or None for 0.
+        waits: where it is False, the program ends whatever its threads are doing: a camera's driver
+            may never return, and an answer is not waited for.
     """
     try:
-        sys.exit(main())
+        status = main() or 0
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr, flush=True)
-        sys.stdout.flush()
+        if waits:
+            print("\nStopped. The same command goes on from here.", file=sys.stderr, flush=True)
         # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.
-        os._exit(130)
+        status, waits = 130, False
     except (OSError, ValueError) as error:
         if sys.flags.dev_mode:
             raise
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        status = 1
+    if not waits:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _is_done(job):

@@ -236,4 +236,4 @@ def positive_seconds(text):
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    stage.command_line(main, waits=False)

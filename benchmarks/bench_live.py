@@ -7,11 +7,12 @@ reads   a clip that is played as a camera: ../shared/data/ksl/Seoul/Seoul_exampl
         drawn one
 writes  nothing; prints a Markdown table, in about six minutes
 
-The networks are I3D of full width on 40x224x224 with random weights. The old way is what the 2018
-demo did: record, then OpenCV's `DualTVL1` (the parameters of the preset `fast`) on 39 pairs, then
-Keras `predict`, each with as many threads as its library takes. Before anything is timed, the saved
-frames of a live recording must give `predict.py` the same answer. The window is a real one where
-there is a display or Xvfb; else its pictures are drawn and shown to nobody.
+The networks are I3D of full width on 40x224x224, and MobileNet with LSTM, with random weights. The
+old way is what the 2018 demo did: record, then OpenCV's `DualTVL1` (the parameters of the preset
+`fast`) on 39 pairs, then Keras `predict`, each with as many threads as its library takes. Before
+anything is timed, the saved frames of a live recording must give `predict.py` the same answer. The
+window is a real one where there is a display or Xvfb; else its pictures are drawn and shown to
+nobody.
 """
 
 import argparse
@@ -91,20 +92,22 @@ class CountingWindow:
         return sum(start <= shown < end for shown in self.times) / (end - start)
 
 
-def make_run(folder, preset, streams):
+def make_run(folder, preset, streams, architecture="i3d"):
     """A run with networks of random weights."""
     run_folder.import_keras()
-    import model_i3d
+    import train_i3d
+    import train_mobile_lstm
 
+    build = {"i3d": train_i3d.build, "mobile_lstm": train_mobile_lstm.build}[architecture]
+    options = {"weights": "none", "extractor": "mobilenet", "units": train_mobile_lstm.UNITS}
     signs = [data.Sign(f"c{number:03d}", f"sign {number}") for number in range(NUM_SIGNS)]
     flow = {"algorithm": "tvl1"}
-    run = run_folder.Run(folder, "i3d", "random", preset, signs, flow, {}, {}, date="2000")
+    run = run_folder.Run(
+        folder, architecture, "random", preset, signs, flow, {}, options, date="2000"
+    )
     run.write()
     for stream in streams:
-        channels = predict.network_input.CHANNELS[stream]
-        shape = (preset.num_frames, *preset.input_size, channels)
-        model = model_i3d.build_i3d(*shape, NUM_SIGNS, preset.width_multiplier)
-        model.save(run.model_file(stream))
+        build(run, stream).save(run.model_file(stream))
     run.write()
     return run_folder.Run.read(folder)
 
@@ -306,7 +309,9 @@ def measure(args, scratch, has_display):
             except ModuleNotFoundError as error:
                 print(f"\nint8 is left out: {error}\n")
                 break
-            measure_engine(engine, run, clip, window, args.rounds, streams, old[streams])
+            seconds = measure_engine(engine, run, clip, window, args.rounds, streams, old[streams])
+            if (engine, streams) == ("openvino", "both streams"):
+                measure_mobile(scratch, clip, window, args.rounds, seconds)
     if has_display:
         to_window, to_ready = time_start(runs["both streams"].folder, clip)
         if to_window:
@@ -320,7 +325,7 @@ def measure(args, scratch, has_display):
 
 
 def measure_engine(engine, run, clip, window, rounds, streams, old_seconds):
-    """Prints the rows of one engine on a run with one stream or two."""
+    """Prints the rows of one engine on a run with one stream or two; returns its seconds."""
     results, share, recording = watch_live(run, clip, engine, window, rounds)
     worst = check_agreement(run, engine, results[-1], recording)
     seconds = statistics.median(result.seconds for result in results)
@@ -331,6 +336,18 @@ def measure_engine(engine, run, clip, window, rounds, streams, old_seconds):
     print_row("- flow frames left when recording ends", left, "<= 2")
     print_row("- preview while the network thinks", f"{share:.2f} of idle", ">= 0.8")
     print_row("- difference to predict.py on the same frames", f"{worst:.0e}")
+    return seconds
+
+
+def measure_mobile(scratch, clip, window, rounds, i3d_seconds):
+    """Prints the row of MobileNet and LSTM beside I3D, both with OpenVINO and two streams."""
+    preset = data.MOBILE_LSTM_PRESETS["full"]
+    run = make_run(scratch / "mobile", preset, run_folder.STREAMS, "mobile_lstm")
+    results, _, recording = watch_live(run, clip, "openvino", window, rounds)
+    check_agreement(run, "openvino", results[-1], recording)
+    seconds = statistics.median(result.seconds for result in results)
+    words = f"{seconds:.2f} s, 1/{i3d_seconds / seconds:.1f} of I3D's"
+    print_row("MobileNet and LSTM, OpenVINO float32, both streams", words, "1/3 of I3D's")
 
 
 if __name__ == "__main__":

@@ -155,8 +155,13 @@ def test_black_pictures_are_called_so(recognition, tmp_path):
     live.camera.close()
 
 
-def test_a_file_that_ends_in_the_middle_is_told(recognition, tmp_path):
-    short = write_video(tmp_path / "short.avi", moving_square(20, (1, 0), (48, 64)), fps=20)
+@pytest.mark.parametrize("num_frames, is_told", [(20, True), (60, False)])
+def test_a_file_that_ends_in_the_middle_of_a_recording_is_told(
+    recognition, tmp_path, num_frames, is_told
+):
+    """60 frames end when the countdown does, just before the recording begins."""
+    frames = moving_square(num_frames, (0.3, 0), (48, 64))
+    short = write_video(tmp_path / "short.avi", frames, fps=20)
     live = session(recognition, short, [])
     notices = set()
     while live.demo.state is not State.THINKING:
@@ -164,7 +169,7 @@ def test_a_file_that_ends_in_the_middle_is_told(recognition, tmp_path):
         if live.demo.state is State.READY:
             live.press(" ")
         notices.add(live.demo.notice(live.camera.now()))
-    assert "short.avi ended in the middle and began again." in notices
+    assert ("short.avi ended in the middle and began again." in notices) is is_told
     live.camera.close()
 
 
