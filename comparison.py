@@ -97,6 +97,7 @@ def num_parameters(path):
 def seconds_to_answer(run, engine="auto"):
     """Median seconds from a clip's last frame to its answer, the others having arrived before."""
     recognizer = predict.Recognizer(run.folder, engine)
+    print(f"{run.folder}: engine {predict.engine_text(recognizer)}")
     preset = run.preset
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (preset.num_frames, *preset.frame_size, 3), np.uint8)

@@ -70,7 +70,8 @@ def compiled_parts(run, stream):
     """
     import_openvino()
     name = folder_name(run, stream)
-    places = [run.folder / "openvino" / name, cache_dir() / name]
+    run_digest = _digest(str(run.folder.resolve()).encode())[:16]
+    places = [run.folder / "openvino" / name, cache_dir() / run_digest / name]
     for place in places:
         parts = load_parts(place, run, stream)
         if parts:

@@ -94,8 +94,9 @@ PRESETS = {
     ),
 }
 
-# The schedule of the LSTM: with published weights its first phase, on features computed once, is
-# all there is; from random weights everything is trained.
+# The schedule of the LSTM: with published weights it is trained on features computed once, then, in
+# `laptop` or where --epochs-all says so, with its extractor; from random weights there is only this
+# second phase, as long as the first where it has no epochs of its own.
 MOBILE_LSTM_PRESETS = {
     "full": dataclasses.replace(
         PRESETS["full"],
@@ -109,7 +110,7 @@ MOBILE_LSTM_PRESETS = {
         dropout=0.1,
         batch_size=4,
         epochs_top=20,
-        epochs_all=5,
+        epochs_all=7,
     ),
 }
 

@@ -82,3 +82,6 @@ def synchronize(model, num_devices):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = num_devices > 1
+        inner = getattr(layer, "network", layer)  # `model_lstm.PerFrame` holds one
+        if isinstance(inner, keras.Model):
+            synchronize(inner, num_devices)

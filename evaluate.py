@@ -54,6 +54,7 @@ def evaluate(run_dir, split=None, engine="auto"):
         there = ", ".join(name for name in clips if clips[name])
         raise FileNotFoundError(f"{run.dataset} has no clips in {split}. There are: {there}.")
     recognizer = predict.Recognizer(run_dir, engine)
+    print(f"engine: {predict.engine_text(recognizer)}")
     if clips["val"] and len(recognizer.streams) == 2:
         run.fusion_weight = choose_fusion_weight(*score(recognizer, clips["val"]))
         recognizer.run.fusion_weight = run.fusion_weight
@@ -83,6 +84,8 @@ def evaluate_if_new(run_dir):
     """
     run = run_folder.Run.read(run_dir)
     report = stage.Report("evaluate", run.folder)
+    if not run.streams:
+        raise FileNotFoundError(f"{run.folder} has no network yet. Its training is unfinished.")
     path = run.folder / "evaluation.json"
     newest = max(run.model_file(stream).stat().st_mtime for stream in run.streams)
     if path.is_file() and path.stat().st_mtime >= newest:

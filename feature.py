@@ -64,14 +64,16 @@ def extract_features(
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)
-    disk.claim(folder, parameters, command(dataset, extractor, weights, seed), rebuild)
     jobs = [stage.Job(clip.path, feature_file(folder, clip), str(clip.path)) for clip in clips]
     workers = workers or stage.num_cores()
     batches = ClipBatches(
         functools.partial(build_network, dataset.preset, stream, extractor, weights, seed)
     )
+    if rebuild or not all(job.target.exists() for job in jobs):
+        batches.open()  # weights that do not fit are told before anything is deleted or written
+    disk.claim(folder, parameters, command(dataset, extractor, weights, seed), rebuild)
     write_one = functools.partial(
-        write_features, stream=stream, size=dataset.preset.input_size, batches=batches
+        write_features, stream=stream, preset=dataset.preset, batches=batches
     )
     name = f"feature {stream}"
     with concurrent.futures.ThreadPoolExecutor(workers * THREADS_PER_WORKER) as threads:
@@ -124,9 +126,17 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
 
 
 def find_weights(preset, stream, extractor, weights):
-    """The weight file of an extractor, or None for random weights."""
+    """The weight file of an extractor, or None for random weights.
+
+    Raises:
+        FileNotFoundError, ValueError: it is not there, or is of another kind.
+    """
     if extractor == "i3d":
-        return None if weights == "none" else i3d_weights.find_weights(weights, stream)
+        if weights == "none":
+            return None
+        path = i3d_weights.find_weights(weights, stream)
+        i3d_weights.check_weights(path, stream, preset.width_multiplier)
+        return path
     return mobile_weights.find_weights(weights, extractor, preset.width_multiplier)
 
 
@@ -224,6 +234,14 @@ class ClipBatches:
         self._waiting = queue.SimpleQueue()
         self._computing = threading.Lock()
 
+    def open(self):
+        """Builds the network where that has not happened yet.
+
+        Raises:
+            ValueError: the weights do not fit.
+        """
+        self._network = self._network or self._build()
+
     def features(self, clip):
         """Features of one clip.
 
@@ -244,9 +262,9 @@ class ClipBatches:
         return min(self._waiting.qsize(), CLIPS_PER_BATCH)
 
     def _compute(self, gathered):
-        clips = np.stack([clip for clip, _ in gathered])
         try:
-            self._network = self._network or self._build()
+            self.open()
+            clips = np.stack([clip for clip, _ in gathered])
             features = clip_features(self._network, clips)
         except BaseException as error:
             for _, answer in gathered:
@@ -272,9 +290,15 @@ def clip_features(network, clips):
     return features.reshape(len(clips), -1, features.shape[-1])
 
 
-def write_features(source, partial, stream, size, batches):
+def write_features(source, partial, stream, preset, batches):
     """One job of the stage: the folder of JPEGs `source` to the new file `partial`."""
-    clip = network_input.stream_input(stream, load_clip(stream, source), *size)
+    stored = load_clip(stream, source)
+    if len(stored) != preset.num_frames:
+        raise ValueError(
+            f"{len(stored)} pictures instead of {preset.num_frames}. Delete the folder, and run "
+            "frame.py and opticalflow.py."
+        )
+    clip = network_input.stream_input(stream, stored, *preset.input_size)
     file = io.BytesIO()
     np.save(file, batches.features(clip).astype(np.float16))
     partial.write_bytes(file.getvalue())

@@ -19,14 +19,16 @@ import frame
 
 ASKED_SIZE = (640, 480)  # width, height; a camera may deliver another one
 KEPT_SHOTS = 32  # pictures that nobody has taken yet
+OPENING_SECONDS = 20.0  # some drivers take long
 SILENT_SECONDS = 3.0  # a camera that shows nothing for so long is lost
+UNREADABLE_SECONDS = 0.5  # a single picture may be damaged, and the first one missing
 RETRY_SECONDS = 1.0
 FPS_OF_UNKNOWN = 30.0  # of a file that does not say
 HIGHEST_FPS = 240.0
 BLACK_LEVEL = 6  # mean of a picture on 0..255 below which it is black
 BLACK = "The picture is black: is the lens covered, or the camera used by another program?"
 MAX_CAMERAS = 10
-PROBE_SECONDS = 5.0
+PROBE_SECONDS = 10.0
 
 
 class Shot(NamedTuple):
@@ -67,6 +69,7 @@ class Camera:
         self._changed = threading.Condition()
         self._closed = False
         self._problem = None
+        self._is_open = False
         self._heard = time.monotonic()
         self._taken_seconds = 0.0
         if self.is_file:
@@ -108,12 +111,19 @@ class Camera:
         """What is wrong with the camera, and what to do about it; None where it delivers."""
         with self._changed:
             silent = time.monotonic() - self._heard
-            if self._problem is None and silent > SILENT_SECONDS and not self._unpaced:
+            if self._problem is not None or self._unpaced:
+                return self._problem
+            if not self._is_open and silent > OPENING_SECONDS:
+                return (
+                    f"{self.name.capitalize()} does not open. Quit other programs that use it, or "
+                    "choose another one with --camera."
+                )
+            if self._is_open and silent > SILENT_SECONDS:
                 return (
                     f"{self.name.capitalize()} is open but delivers no picture. Unplug it and plug "
                     "it in again, or choose another one with --camera."
                 )
-            return self._problem
+            return None
 
     def close(self):
         with self._changed:
@@ -124,22 +134,30 @@ class Camera:
         while not self._closed and (self._loop or not self.times_ended):
             try:
                 with self._open_source(self._source) as video:
+                    with self._changed:
+                        self._is_open, self._heard = True, time.monotonic()
                     (self._play if self.is_file else self._watch)(video)
             except (OSError, ValueError, cv2.error) as error:
                 with self._changed:
-                    self._problem = str(error)
+                    self._problem, self._is_open = str(error), False
                     self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)
 
     def _watch(self, video):
         """Reads a camera until it is closed or lost."""
+        readable = time.monotonic()
         while not self._closed:
             delivered, image = video.read()
-            if not delivered:
+            now = time.monotonic()
+            if delivered:
+                readable = now
+                self._deliver(now, image)
+            elif now - readable < UNREADABLE_SECONDS:
+                time.sleep(0.01)
+            else:
                 raise OSError(
                     f"{self.name.capitalize()} delivers no picture: it was unplugged, or another "
                     "program uses it. Plug it in again, or choose another one with --camera."
                 )
-            self._deliver(time.monotonic(), image)
 
     def _play(self, video):
         """Plays a file to its end."""

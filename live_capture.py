@@ -89,9 +89,11 @@ class Capture:
             self._enter(State.REVIEW, self.recording.end)
 
     def lost(self, now):
-        """The camera delivers nothing: a recording that has begun is dropped."""
-        if self.state in (State.COUNTDOWN, State.RECORDING):
+        """The camera delivers nothing: a recording that has begun is dropped; returns whether."""
+        is_dropped = self.state in (State.COUNTDOWN, State.RECORDING)
+        if is_dropped:
             self._enter(State.READY, now)
+        return is_dropped
 
     def _enter(self, state, now):
         self.state, self.since = state, now
@@ -113,6 +115,7 @@ class ClipFolder:
 
         Raises:
             OSError: the disk is full, or may not be written to.
+            ValueError: class.csv is malformed.
         """
         root = self._dataset.video_dir
         folder = root / "train" / sign
@@ -120,9 +123,9 @@ class ClipFolder:
             clip = partial / f"clip{self._suffix}"
             recording.write_video(clip)
             folder.mkdir(parents=True, exist_ok=True)
+            self._list(sign)
             target = folder / f"{self.next_number(folder):04d}{self._suffix}"
             os.rename(clip, target)
-        self._list(sign)
         return target
 
     @staticmethod

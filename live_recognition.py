@@ -18,6 +18,7 @@ import opticalflow
 import predict
 
 ANSWER_INTERVAL_SECONDS = 0.5  # between two answers of a sliding window, at least
+MAX_FRAMES_BEHIND = 2  # of a sliding window's flow; else its networks leave it the processor
 RATE_ANSWERS = 6  # the answers that the shown rate is taken from
 
 
@@ -60,6 +61,7 @@ class Recognition:
         self._clip_number = 0
         self._num_added = self._num_done = 0
         self._num_asked = self._num_answered = 0
+        self._is_sliding = False
         self._frames = queue.Queue()
         self._questions = queue.Queue(maxsize=1)
         self._results = collections.deque()
@@ -93,12 +95,18 @@ class Recognition:
         With `sliding` more frames may follow, and answers to the newest ones come by themselves.
         """
         self.cancel()
+        self._is_sliding = sliding
         self.flow_pictures = []
         self._answer_times.clear()
-        self._frames.put((self._clip_number, self._begin, sliding))
+        self._frames.put((self._clip_number, self._begin, None))
 
     def add(self, image):
-        """Takes the clip's next frame, uint8 BGR `(any height, any width, 3)`."""
+        """Takes the clip's next frame, uint8 BGR `(any height, any width, 3)`.
+
+        A sliding window that is as many frames behind as it has drops the frame.
+        """
+        if self._is_sliding and self.frames_left >= self.run.preset.num_frames:
+            return
         self._num_added += 1
         self._frames.put((self._clip_number, self._add, image))
 
@@ -152,8 +160,7 @@ class Recognition:
         self.engine_text = predict.engine_text(recognizer)
         self._recognizer = recognizer
 
-    def _begin(self, sliding):
-        self._sliding = sliding
+    def _begin(self, _):
         self._clip = self._recognizer.stream(self.run.preset.num_frames)
         self._num_in_clip = self._num_since_answer = 0
         # A model without a flow network: the flow is for the eye alone.
@@ -173,14 +180,15 @@ class Recognition:
             flow = self._shown_flow.next(frame.fit_frame(image, *self.run.preset.frame_size))
         self.flow_pictures.append(opticalflow.flow_to_color(flow))
         del self.flow_pictures[:-num_frames]
-        if self._sliding and self._num_in_clip == num_frames and self._is_answer_due():
+        if self._is_sliding and self._num_in_clip == num_frames and self._is_answer_due():
             self._num_since_answer = 0
             self._ask((time.monotonic(), 0))
 
     def _is_answer_due(self):
         step_seconds = self.run.preset.seconds / self.run.preset.num_frames
         passed = self._num_since_answer * step_seconds
-        return self._num_asked == self._num_answered and passed >= ANSWER_INTERVAL_SECONDS
+        is_free = self._num_asked == self._num_answered and self.frames_left <= MAX_FRAMES_BEHIND
+        return is_free and passed >= ANSWER_INTERVAL_SECONDS
 
     def _ask(self, asked):
         with contextlib.suppress(queue.Empty):

@@ -1,6 +1,7 @@
 """Camera, networks, state and window, brought together: one step looks at all of them once."""
 
 import concurrent.futures
+import sys
 
 import cv2
 
@@ -34,6 +35,7 @@ class LiveSession:
         self.shot = None
         self._tell = tell
         self._black_since = None
+        self._told_black = False
         self._times_ended = 0
         self.num_answers = 0
         self._saver = concurrent.futures.ThreadPoolExecutor(1)
@@ -64,8 +66,11 @@ class LiveSession:
         self.demo.key(key, self.camera.now())
 
     def close(self):
-        """Waits for what is being saved."""
+        """Waits for what is being saved, and tells on the terminal what became of it."""
         self._saver.shutdown()
+        if self._saving is not None:
+            self._check_saving(self.camera.now())
+            print(self.demo.notice(self.camera.now()), file=sys.stderr, flush=True)
         self.camera.close()
         self.recognition.close()
 
@@ -75,10 +80,11 @@ class LiveSession:
         self.shot = shot
         self.demo.frame(shot)
         if not is_black(shot.image):
-            self._black_since = None
+            self._black_since, self._told_black = None, False
         elif self._black_since is None:
             self._black_since = shot.seconds
-        elif shot.seconds - self._black_since > BLACK_SECONDS:
+        elif shot.seconds - self._black_since > BLACK_SECONDS and not self._told_black:
+            self._told_black = True
             self.demo.tell(BLACK, shot.seconds)
 
     def _check_camera(self, now):
@@ -113,7 +119,7 @@ class LiveSession:
             return
         try:
             self.demo.tell(f"Saved to {self._saving.result().as_posix()}", now)
-        except OSError as error:
+        except (OSError, ValueError, cv2.error) as error:
             self.demo.tell(f"Not saved: {error}", now)
         self._saving = None
 

@@ -15,6 +15,7 @@ import live_recording
 COUNTDOWN_SECONDS = 3.0
 NOTICE_SECONDS = 6.0
 STEADY_ANSWERS = 3  # that agree, before a sign of the sliding window is announced
+FROZEN_SECONDS = 1.5  # without a picture, after which a recording is of no use
 NO_SIGN = "no_gesture"  # label or name of the class of clips in which nobody signs
 ESCAPE = "\x1b"
 
@@ -87,6 +88,7 @@ class Demo:
         self._shown = None  # the newest `Shot`
         self._picker = None
         self._notice, self._notice_until = None, 0.0
+        self._told_problem = None
 
     def key(self, key, now):
         """A key was pressed: a character, or `ESCAPE`."""
@@ -115,6 +117,7 @@ class Demo:
 
     def frame(self, shot):
         """The camera delivered a `Shot`."""
+        self._told_problem = None
         if self.state is State.LOST:
             self._enter(State.READY if self._is_loaded else State.LOADING, shot.seconds)
             self.tell("The camera is back.", shot.seconds)
@@ -142,8 +145,9 @@ class Demo:
                 self.recording = self.result = None
                 self.tell("The recording was dropped: the camera was lost in the middle.", now)
             self._enter(State.LOST, now)
-        if self.state is not State.LOST:
+        if self.state is not State.LOST and problem != self._told_problem:
             self.tell(problem, now)
+        self._told_problem = problem
 
     def failed(self, now):
         """The networks cannot be opened or used."""
@@ -183,6 +187,8 @@ class Demo:
     def _start(self, now):
         if self.state in RESTING and self._shown:
             self._enter(State.COUNTDOWN, now)
+        elif self.state in RESTING:
+            self.tell("One moment: the camera has not shown a picture yet.", now)
         elif self.state is State.LOADING:
             self.tell("One moment: the networks are being opened.", now)
 
@@ -220,7 +226,15 @@ class Demo:
         for image in images:
             self._recognition.add(image)
 
+    def _drop_frozen(self, now):
+        """Drops a recording in which the camera stood still."""
+        if min(now, self.recording.end) - self._shown.seconds > FROZEN_SECONDS:
+            self._stop(now)
+            self.tell("The recording was dropped: the camera stood still.", now)
+
     def _pass_time(self, now):
+        if self.state is State.RECORDING:
+            self._drop_frozen(now)
         if self.state is State.COUNTDOWN and now >= self.since + COUNTDOWN_SECONDS:
             self._record(self.since + COUNTDOWN_SECONDS)
         if self.state is State.RECORDING and now >= self.recording.end:

@@ -1,5 +1,6 @@
 """A window on the desktop, with its keys; or what stands in the way of one."""
 
+import ctypes
 import os
 import socket
 import sys
@@ -8,7 +9,6 @@ from pathlib import Path
 import cv2
 
 import live_picture
-from live_state import ESCAPE
 
 X11_PORT = 6000
 CONNECT_SECONDS = 2.0
@@ -44,12 +44,12 @@ class Window:
             self._is_shown = True
 
     def key(self):
-        """The key that was pressed, a lower-case character or `ESCAPE`; else None."""
-        code = cv2.waitKey(1)
-        if code < 0:
+        """The key that was pressed, a lower-case character such as `live_state.ESCAPE`; or None."""
+        code = cv2.waitKeyEx(1)
+        # Arrows, Shift and their like have codes above 255, with the letters' in their last byte.
+        if code < 0 or code & 0xFF00 or not code & 0xFF:
             return None
-        key = chr(code & 0xFF)
-        return ESCAPE if key == ESCAPE else key.lower()
+        return chr(code & 0xFF).lower()
 
     @property
     def is_closed(self):
@@ -74,6 +74,21 @@ def check_display():
         raise OSError(f"There is no display to open a window on (DISPLAY is not set). {HINT}")
     if not _answers(display):
         raise OSError(f"The display {display} (DISPLAY) does not answer. {HINT}")
+    if not _lets_in():
+        raise OSError(f"The display {display} (DISPLAY) lets nobody in from here. {HINT}")
+
+
+def _lets_in():
+    """Whether DISPLAY can be used, as far as that can be known."""
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return True
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    connection = x11.XOpenDisplay(None)
+    if connection:
+        x11.XCloseDisplay(ctypes.c_void_p(connection))
+    return bool(connection)
 
 
 def _answers(display):

@@ -50,7 +50,12 @@ def run_window(run, source, engine, tell, unpaced=False, is_continuous=False, **
             seconds = time.monotonic() - started
             words = f"ready after {seconds:.1f} s, engine: {recognition.engine_text}"
             print(words, file=sys.stderr, flush=True)
-            live.press("c" if is_continuous else "")
+            if is_continuous:
+                live.demo.shows_help = False
+                live.press("c")
+        is_sliding = live.demo.state is State.CONTINUOUS
+        while unpaced and is_sliding and not (recognition.is_idle or recognition.problem):
+            time.sleep(0.001)
     window.close()
     live.close()
 
@@ -71,6 +76,7 @@ def run_headless(
     while not recognition.is_ready:
         _raise_problem(recognition)
         time.sleep(WAIT_SECONDS)
+    print(f"engine: {recognition.engine_text}", file=sys.stderr, flush=True)
     # A file is gone through once where a sliding window looks at it.
     camera = Camera(source, unpaced, loop=not is_continuous)
     live = LiveSession(camera, recognition, None, tell, **settings)
@@ -82,10 +88,19 @@ def run_headless(
             raise OSError(camera.problem)
         if live.demo.state in (State.READY, State.ANSWER):
             live.press("c" if is_continuous else " ")
-        while unpaced and not recognition.is_idle:
+        while unpaced and not (recognition.is_idle or recognition.problem):
             time.sleep(0.001)
         state = _say_once(state, f"{live.demo.state.value} ...")
-        last_words = _say_once(last_words, live.demo.notice(camera.now()))
+        last_words = _say_once(last_words, camera.problem or live.demo.notice(camera.now()))
+    while not (recognition.is_idle or recognition.problem):
+        time.sleep(WAIT_SECONDS)
+    live.step()
+    _raise_problem(recognition)
+    if not live.num_answers:
+        print(
+            f"No sign was steady in {camera.name}; the window takes {run.preset.seconds:.0f} s.",
+            file=sys.stderr,
+        )
     live.close()
 
 
@@ -94,14 +109,16 @@ def recognise_file(run, path, engine, tell, mirror=False):
     frames = frame.read_clip(path, run.preset.num_frames, *run.preset.frame_size)
     if mirror:
         frames = frames[:, :, ::-1]
-    tell("clip", Result(predict.Recognizer(run.folder, engine).predict(frames)))
+    recognizer = predict.Recognizer(run.folder, engine)
+    print(f"engine: {predict.engine_text(recognizer)}", file=sys.stderr, flush=True)
+    tell("clip", Result(recognizer.predict(frames)))
 
 
 def print_result(kind, result, threshold, as_json, model):
     """One line: JSON, or for people."""
     if as_json:
         content = {"kind": kind, "model": str(model), **result.to_dict(threshold)}
-        print(json.dumps(content, ensure_ascii=False), flush=True)
+        print(json.dumps(content), flush=True)
         return
     best = [f"{name} {100 * probability:.0f} %" for _, name, probability in result.answer.ranking]
     doubt = "" if result.answer.ranking[0][2] >= threshold else "not sure: "
@@ -121,6 +138,8 @@ def _say_once(before, words):
 
 def main(argv=None):
     args = parse_arguments(argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show ends nothing
+        sys.stdout.reconfigure(errors="replace")
     run = run_folder.Run.read(args.model or run_folder.newest())
     print(f"model: {run.folder}", file=sys.stderr, flush=True)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)

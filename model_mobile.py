@@ -95,7 +95,7 @@ def build_extractor(
         for layer in _batch_norms(trunk):
             layer.momentum = batch_norm_momentum
     if weights is None:
-        _calibrate(trunk, size)
+        _calibrate(trunk, extractor, size)
     else:
         _load(trunk, weights)
     return keras.Model(frame, trunk(x), name="extractor")
@@ -111,7 +111,7 @@ def _build_trunk(extractor, size, width_multiplier):
     return build(input_shape=shape, include_top=False, weights=None, pooling="avg", **settings)
 
 
-def _calibrate(trunk, size):
+def _calibrate(trunk, extractor, size):
     """Sets the running statistics of random weights to those of smooth noise.
 
     Left at 0 and 1, they would let the activations of 27 layers shrink to nothing.
@@ -122,7 +122,7 @@ def _calibrate(trunk, size):
     momenta = [layer.momentum for layer in _batch_norms(trunk)]
     for layer in _batch_norms(trunk):
         layer.momentum = 0.0
-    trunk(noise, training=True)
+    trunk(PrepareFrame(extractor)(noise), training=True)
     for layer, momentum in zip(_batch_norms(trunk), momenta, strict=True):
         layer.momentum = momentum
 

@@ -8,9 +8,11 @@ Finished work is skipped; an interrupted pipeline goes on where it stopped.
 """
 
 import argparse
+import functools
 
 import dataset as data
 import evaluate
+import feature
 import frame
 import opticalflow
 import prepare_chalearn
@@ -19,7 +21,7 @@ import toysigns
 import train_i3d
 import training
 
-STAGES = ("toysigns", "prepare_chalearn", "frame", "opticalflow", "train_i3d", "evaluate")
+STAGES = "toysigns prepare_chalearn frame opticalflow feature train_i3d evaluate".split()
 
 
 def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
@@ -34,6 +36,9 @@ def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
         stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
     stages.run("frame", frame.extract_frames, dataset, workers=workers)
     stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
+    if settings["top_only"]:
+        extract = functools.partial(feature.extract_streams, extractor="i3d", workers=workers)
+        stages.run("feature", extract, dataset, **settings)
     stages.run("train_i3d", train_i3d.train, dataset, **{**settings, "resume": True})
     run = training.run_dir(dataset, "i3d", settings["run_name"], settings["seed"])
     stages.run("evaluate", evaluate.evaluate_if_new, run)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import dataset as data
 import disk
@@ -66,6 +67,21 @@ def new_run(folder, dataset, architecture_name, clips, val_fraction, options):
         date=run_folder.now(),
         versions=run_folder.versions(),
     )
+
+
+def refuse_to_delete_weights(folder, weights):
+    """Raises ValueError where the weights to begin with lie in the run's own folder.
+
+    Args:
+        folder: of the run that is to be deleted.
+        weights: as in run.json: a name, a path, or {"of_either_stream": path}.
+    """
+    source = weights["of_either_stream"] if isinstance(weights, dict) else weights
+    if Path(source).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"--restart would delete {source}, which --weights names. Add --run NAME for the new "
+            "run."
+        )
 
 
 def open_run(run, restart):

@@ -19,6 +19,7 @@ import functools
 import dataset as data
 import feature
 import i3d_weights
+import mobile_weights
 import network_input
 import run_folder
 import stage
@@ -56,22 +57,22 @@ def train(
     """
     if not dataset.temp_dir.is_dir() and not dataset.video_dir.is_dir():
         dataset.stored_clips("rgb")  # raises: a wrong name comes before missing weights
-    if top_only and weights_from_other_stream:
-        raise ValueError("--top-only and --weights-from-other-stream do not go together.")
     epochs_top = dataset.preset.epochs_top or EPOCHS_TOP_ONLY
-    weights = _set_weights(dataset, weights, streams, weights_from_other_stream)
+    weights = _set_weights(dataset, weights, streams, weights_from_other_stream, top_only)
     if not top_only:
         return training.train_run(
             dataset, ARCHITECTURE, streams=streams, weights=weights, **settings
         )
     dataset.preset = dataclasses.replace(dataset.preset, epochs_top=epochs_top, epochs_all=0)
     feature.check(dataset, "i3d", weights, streams, settings.get("seed", 0))
+    paths = [feature.find_weights(dataset.preset, stream, "i3d", weights) for stream in streams]
+    options = {"top_only": True, "weights_sha256": [mobile_weights.fingerprint(p) for p in paths]}
     return training.train_run(
         dataset,
         TOP_ONLY,
         streams=streams,
         weights=weights,
-        further_options={"top_only": True},
+        further_options=options,
         **settings,
     )
 
@@ -84,6 +85,7 @@ def announce_duration(
     seed=0,
     weights_from_other_stream=False,
     top_only=False,
+    restart=False,
     **settings,
 ):
     """Checks that the weights are there, and says how long training will take without a GPU.
@@ -91,14 +93,15 @@ def announce_duration(
     Args:
         dataset, weights, weights_from_other_stream, top_only, settings: as in `train`.
         num_clips: expected number of training clips.
-        run_name, seed: as in `training.train_run`.
+        run_name, seed, restart: as in `training.train_run`.
     """
-    _set_weights(dataset, weights, settings["streams"], weights_from_other_stream)
+    streams = settings["streams"]
+    _set_weights(dataset, weights, streams, weights_from_other_stream, top_only)
     if top_only:
         return
     options = {"seed": seed, "weights": "none"}
     training.announce_duration(
-        dataset, ARCHITECTURE, num_clips, options, run_name, settings["streams"]
+        dataset, ARCHITECTURE, num_clips, options, run_name, streams, restart
     )
 
 
@@ -158,18 +161,25 @@ TOP_ONLY = training.Architecture(
 )
 
 
-def _set_weights(dataset, weights, streams, from_other_stream):
+def _set_weights(dataset, weights, streams, from_other_stream, top_only):
     """What run.json says of the weights to begin with, which are there and fit.
 
     From random ones the first phase has no epochs.
     """
+    if top_only and from_other_stream:
+        raise ValueError("--top-only and --weights-from-other-stream do not go together.")
     weights = weights or dataset.preset.weights
     if weights == "none":
         dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
         return weights
+    width = dataset.preset.width_multiplier
+    if weights == "kinetics" and width != 1:
+        raise ValueError(
+            f"The Kinetics weights are those of a network of width 1, that of --preset "
+            f"{dataset.preset.name} is {width:g}. Use `--preset full`, or `--weights none`."
+        )
     for stream in streams:
         path = i3d_weights.find_weights(weights, stream, from_other_stream)
-        width = dataset.preset.width_multiplier
         i3d_weights.check_weights(path, stream, width, from_other_stream)
     return {"of_either_stream": str(weights)} if from_other_stream else str(weights)
 

@@ -88,6 +88,7 @@ def announce_duration(
     units=UNITS,
     run_name=None,
     seed=0,
+    restart=False,
     **_,
 ):
     """Checks that the weights are there, and says how long training will take without a GPU.
@@ -95,17 +96,17 @@ def announce_duration(
     Args:
         dataset, weights, extractor, units, seed: as in `train`.
         num_clips: expected number of training clips.
-        run_name: as in `training.train_run`.
+        run_name, restart: as in `training.train_run`.
     """
     set_weights(dataset, weights, extractor)
     if dataset.preset.name == "laptop":
         return  # timing a step would take a tenth of the time that is to be told
     options = {"seed": seed, "weights": "none", "extractor": extractor, "units": list(units)}
-    training.announce_duration(dataset, ARCHITECTURE, num_clips, options, run_name)
+    training.announce_duration(dataset, ARCHITECTURE, num_clips, options, run_name, restart=restart)
 
 
 def set_weights(dataset, weights, extractor):
-    """The weights to begin with, which are there; from random ones the first phase has no epochs.
+    """The weights to begin with, which are there; from random ones there is only the second phase.
 
     Raises:
         FileNotFoundError, ValueError: as `mobile_weights.find_weights`.
@@ -113,7 +114,9 @@ def set_weights(dataset, weights, extractor):
     weights = weights or dataset.preset.weights
     width = dataset.preset.width_multiplier
     if mobile_weights.find_weights(weights, extractor, width) is None:
-        dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
+        preset = dataset.preset
+        epochs = preset.epochs_all or preset.epochs_top
+        dataset.preset = dataclasses.replace(preset, epochs_top=0, epochs_all=epochs)
     return str(weights)
 
 

@@ -116,7 +116,8 @@ def train_run(
 
     Raises:
         FileNotFoundError: frames or flow are not there.
-        ValueError: the run is unfinished, busy, or was made with other data or settings.
+        ValueError: the run is unfinished, busy, or was made with other data or settings; or
+            `restart` would delete `weights`.
     """
     clips = {stream: run_start.stored_clips(dataset, stream) for stream in streams}
     options = {
@@ -129,7 +130,11 @@ def train_run(
         "gradient_accumulation": gradient_accumulation,
         **(further_options or {}),
     }
+    if not sum(phase.epochs for phase in phases(dataset.preset)):
+        raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
     folder = run_dir(dataset, architecture.name, run_name, seed)
+    if restart:
+        run_start.refuse_to_delete_weights(folder, weights)
     run = run_start.new_run(
         folder, dataset, architecture.name, clips[streams[0]], val_fraction, options
     )
@@ -159,7 +164,13 @@ def run_dir(dataset, architecture_name, run_name=None, seed=0):
 
 
 def announce_duration(
-    dataset, architecture, num_clips, options, run_name=None, streams=run_folder.STREAMS
+    dataset,
+    architecture,
+    num_clips,
+    options,
+    run_name=None,
+    streams=run_folder.STREAMS,
+    restart=False,
 ):
     """Says, on a machine without a GPU, how long training will take, from one timed step.
 
@@ -168,10 +179,10 @@ def announce_duration(
         architecture: `Architecture`.
         num_clips: expected number of training clips.
         options: as in `run_folder.Run`.
-        run_name, streams: as in `train_run`.
+        run_name, streams, restart: as in `train_run`.
     """
     folder = run_dir(dataset, architecture.name, run_name, options["seed"])
-    if all((folder / f"{stream}.keras").is_file() for stream in streams):
+    if not restart and all((folder / f"{stream}.keras").is_file() for stream in streams):
         return
     run_folder.import_keras()
     import devices

@@ -26,6 +26,7 @@ from live_camera import BLACK, Camera, check_file, is_black, parse_source, probe
 from live_capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
 from live_picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw
 from live_recording import FOURCC
+from live_state import FROZEN_SECONDS
 from live_window import Window
 
 TITLE = "Record your signs"
@@ -86,15 +87,18 @@ class Session:
             self._shot = shot
             self.capture.frame(shot)
         self.capture.tick(now)
-        if self.camera.problem:
-            self.capture.lost(now)
+        is_frozen = self._shot and now - self._shot.seconds > FROZEN_SECONDS
+        if (self.camera.problem or is_frozen) and self.capture.lost(now):
+            self._message = "Not recorded: the camera stood still or was lost. Press Space again."
         if self.capture.state is State.RECORDING and before is not State.RECORDING:
             print("\a", end="", file=sys.stderr, flush=True)
         self._check_saving(now)
         self._show(now)
 
     def close(self):
+        """Waits for what is being saved."""
         self._saver.shutdown()
+        self._check_saving(self.camera.now())
         self.camera.close()
         self.window.close()
 
@@ -109,16 +113,17 @@ class Session:
             self._message = f"Kept as {self._saving.result().as_posix()}"
             print(self._message, flush=True)
             self.capture.saved(now)
-        except OSError as error:
+        except (OSError, ValueError, cv2.error) as error:
             self._message = f"Not saved: {error}"
+            print(self._message, file=sys.stderr, flush=True)
             self.capture.not_saved(now)
         self._saving = None
 
     def _show(self, now):
         view = view_of(self.capture, self.camera, self._shot, now)
-        view.message = self._message or view.message
         if self._shot and is_black(self._shot.image):
             view.message = BLACK
+        view.message = self._message or view.message
         self.window.show(draw(view))
         key = self.window.key()
         if key:
@@ -158,10 +163,10 @@ def signs_to_record(dataset, names):
     """The names that were given, else the labels of class.csv.
 
     Raises:
-        ValueError: there is neither, or a name cannot be that of a folder.
+        ValueError: there is neither, class.csv is malformed, or a name cannot be a folder's.
     """
-    if not names and dataset.class_file.is_file():
-        names = [sign.label for sign in data.read_class_file(dataset.class_file)]
+    listed = data.read_class_file(dataset.class_file) if dataset.class_file.is_file() else []
+    names = names or [sign.label for sign in listed]
     if not names:
         raise ValueError(
             f"Which signs? Name them, `--sign hello thanks`, or list them in {dataset.class_file}."

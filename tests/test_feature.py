@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 from conftest import run_script
@@ -68,6 +69,29 @@ def test_a_clip_that_cannot_be_read_does_not_stop_the_others(dataset):
         assert report.skipped == 16 and str(broken) == report.failed[0][0]
     finally:
         shutil.rmtree(broken)
+
+
+def test_a_clip_that_lost_a_picture_is_told(dataset):
+    source = dataset.flow_dir / "train" / "left"
+    shutil.copytree(source / "0", source / "short")
+    (source / "short" / "flow0007.jpg").unlink()
+    try:
+        report = feature.extract_features(dataset, "flow")
+        assert report.failed[0][1].startswith("7 pictures instead of 8")
+    finally:
+        shutil.rmtree(source / "short")
+
+
+def test_weights_that_do_not_fit_are_told_before_anything_is_written(dataset, tmp_path):
+    path = tmp_path / "other.h5"
+    with h5py.File(path, "w"):
+        pass
+    folder = dataset.feature_dir("rgb", "mobilenet")
+    with pytest.raises(ValueError, match="other.h5 does not fit mobilenet"):
+        feature.extract_features(dataset, "rgb", weights=str(path))
+    with pytest.raises(ValueError, match="other.h5"):
+        feature.extract_features(dataset, "rgb", "i3d", weights=str(path))
+    assert not folder.exists()
 
 
 def test_features_of_another_network_are_not_mixed(dataset):

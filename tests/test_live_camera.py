@@ -26,20 +26,22 @@ class Device:
     Each letter is one call: p delivers a picture, x fails, and h hangs.
     """
 
-    def __init__(self, *scripts):
+    def __init__(self, *scripts, opening_seconds=0.0):
+        self._opening_seconds = opening_seconds
         self._scripts = list(scripts)
-        self._script = ""
+        self.script = ""
 
     @contextlib.contextmanager
     def open(self, source):
         if not self._scripts:
             raise OSError("There is no camera any more.")
-        self._script = self._scripts.pop(0)
+        self.script = self._scripts.pop(0)
+        time.sleep(self._opening_seconds)
         yield self
 
     def read(self):
         time.sleep(0.01)
-        letter, self._script = self._script[:1] or "x", self._script[1:]
+        letter, self.script = self.script[:1] or "x", self.script[1:]
         if letter == "h":
             time.sleep(60)
         return letter == "p", np.full((48, 64, 3), 99, np.uint8)
@@ -52,7 +54,8 @@ class Device:
 @pytest.fixture
 def open_camera(monkeypatch):
     """Opens cameras that are closed after the test; waits are short."""
-    monkeypatch.setattr(live_camera, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(live_camera, "SILENT_SECONDS", 0.4)
+    monkeypatch.setattr(live_camera, "UNREADABLE_SECONDS", 0.1)
     monkeypatch.setattr(live_camera, "RETRY_SECONDS", 0.05)
     with contextlib.ExitStack() as cameras:
 
@@ -131,6 +134,25 @@ def test_an_unplugged_camera_comes_back_by_itself(open_camera):
     assert "unplugged" in camera.problem
     wait_for(lambda: camera.problem is None)
     assert camera.take(1.0)
+
+
+def test_single_unreadable_pictures_do_not_lose_a_camera(open_camera):
+    camera = open_camera(0, open_source=Device("xp" + "pxx" * 20 + "p" * 500).open)
+    shots = shots_of(camera, 40)
+    assert len(shots) >= 40 and camera.problem is None
+
+
+def test_a_camera_that_opens_slowly_is_waited_for(open_camera, monkeypatch):
+    camera = open_camera(0, open_source=Device("p" * 500, opening_seconds=0.8).open)
+    end = time.monotonic() + 0.7
+    while time.monotonic() < end:
+        assert camera.problem is None
+        time.sleep(0.02)
+    assert camera.take(5.0) and camera.problem is None
+    monkeypatch.setattr(live_camera, "OPENING_SECONDS", 0.2)
+    stuck = open_camera(0, open_source=Device("p", opening_seconds=2.0).open)
+    wait_for(lambda: stuck.problem)
+    assert "does not open" in stuck.problem
 
 
 def test_a_missing_camera_is_named(open_camera):

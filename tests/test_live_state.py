@@ -11,6 +11,7 @@ from live_recognition import Result
 from live_state import (
     COUNTDOWN_SECONDS,
     ESCAPE,
+    FROZEN_SECONDS,
     NOTICE_SECONDS,
     STEADY_ANSWERS,
     Demo,
@@ -123,7 +124,7 @@ def test_no_recording_before_the_networks_are_open_or_without_a_picture():
     assert stage.demo.state is State.LOADING and "networks" in stage.demo.notice(0.0)
     stage.demo.loaded(0.0)
     assert stage.demo.notice(0.0) is None
-    assert stage.press(" ") is State.READY  # no picture yet
+    assert stage.press(" ") is State.READY and "picture" in stage.demo.notice(0.0)
     stage.run(0.1)
     assert stage.press(" ") is State.COUNTDOWN
 
@@ -168,6 +169,31 @@ def test_a_camera_lost_in_the_middle_drops_the_recording_and_comes_back(stage):
     assert stage.run(10.0) is State.READY and "back" in stage.demo.notice(10.0)
     record(stage)
     assert stage.demo.state is State.THINKING and len(stage.work.frames) == NUM_FRAMES
+
+
+@pytest.mark.parametrize("gap", [FROZEN_SECONDS - 0.3, FROZEN_SECONDS + 0.3])
+def test_a_recording_in_which_the_camera_stood_still_is_dropped(stage, gap):
+    stage.press(" ")
+    stage.run(6.0)
+    assert stage.demo.state is State.RECORDING
+    stage.demo.tick(6.0 + gap)
+    stage.number = int((6.0 + gap) * stage.fps)
+    stage.run(6.0 + gap + 0.1)
+    is_kept = gap < FROZEN_SECONDS
+    assert stage.demo.state is (State.RECORDING if is_kept else State.READY)
+    assert is_kept or "stood still" in stage.demo.notice(stage.now)
+
+
+def test_a_standing_problem_leaves_room_for_other_messages(stage):
+    record(stage)
+    stage.answer()
+    stage.demo.lost("unplugged", stage.now)
+    stage.demo.tell("Saved.", stage.now)
+    stage.demo.lost("unplugged", stage.now + 0.1)
+    assert stage.demo.notice(stage.now + 0.1) == "Saved."
+    stage.run(stage.now + 1.0)
+    stage.demo.lost("unplugged", stage.now)
+    assert stage.demo.notice(stage.now) == "unplugged"
 
 
 def test_a_lost_camera_takes_no_answer_away(stage):

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from conftest import moving_square, run_script, write_video
+from test_live_camera import Device
 
 import frame
 import live_recording
@@ -198,6 +199,73 @@ def test_headless_recordings_go_on_until_there_are_enough(run, clip):
     time.sleep(0.2)
     names = [thread.name for thread in threading.enumerate()]
     assert clip.name not in names
+
+
+def test_a_file_is_watched_by_the_sliding_window_to_its_end(run, tmp_path, capsys, monkeypatch):
+    path = write_video(tmp_path / "long.avi", moving_square(150, (0.3, 0), (96, 128)), fps=20)
+    short = write_video(tmp_path / "short.avi", moving_square(10, (0.3, 0), (96, 128)), fps=20)
+    announced = []
+    for source in (path, short):
+        livedemo.run_headless(
+            *(run, source, "auto", lambda *what: announced.append(what)),
+            unpaced=True,
+            is_continuous=True,
+            threshold=0.0,
+        )
+    assert announced and all(kind == "continuous" for kind, _ in announced)
+    errors = capsys.readouterr().err
+    assert "engine: openvino" in errors and "No sign was steady in short.avi" in errors
+    assert "No sign was steady in long.avi" not in errors
+
+
+def test_a_network_that_fails_ends_a_headless_demo(run, clip, monkeypatch):
+    def fail(self):
+        raise ValueError("no memory left")
+
+    monkeypatch.setattr(predict.ClipStream, "copy", fail)
+    with pytest.raises(ValueError, match="The network cannot be used: no memory left"):
+        livedemo.run_headless(run, clip, "auto", print, unpaced=True, wanted=1)
+
+
+def test_a_sliding_window_never_falls_behind_for_good(run, recognition, monkeypatch):
+    add = predict.ClipStream.add
+
+    def add_slowly(self, image):
+        time.sleep(0.02)
+        add(self, image)
+
+    monkeypatch.setattr(predict.ClipStream, "add", add_slowly)
+    recognition.begin(sliding=True)
+    behind = 0
+    for image in moving_square(100, (0.5, 0), (96, 128)):
+        recognition.add(image)
+        behind = max(behind, recognition.frames_left)
+    assert behind <= run.preset.num_frames
+    recognition.cancel()
+    while not recognition.is_idle:
+        time.sleep(0.01)
+
+
+def test_a_camera_unplugged_in_the_middle_drops_the_recording_and_comes_back(recognition):
+    device = Device("p" * 9999, "p" * 9999)
+    results = []
+    camera = Camera(0, open_source=device.open)
+    live = LiveSession(camera, recognition, None, lambda *what: results.append(what))
+    live.demo.seconds = SECONDS
+    states, notices = [], []
+    end = time.monotonic() + 40
+    while not results:
+        assert time.monotonic() < end
+        live.step()
+        if live.demo.state is State.READY:
+            live.press(" ")
+        if live.demo.state is State.RECORDING and State.LOST not in states:
+            device.script = "x" * 999
+        states += [live.demo.state] if states[-1:] != [live.demo.state] else []
+        notices.append(live.demo.notice(camera.now()))
+    assert State.LOST in states and states[-1] is State.ANSWER
+    assert any("dropped" in notice for notice in notices if notice)
+    live.close()
 
 
 def test_headless_file_is_one_clip_in_one_line(run, clip):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+import conversion
+import engine
 import mobile_weights
 import model_lstm
 import model_mobile
@@ -133,6 +135,23 @@ def test_a_saved_network_is_safe_and_answers_the_same(network, tmp_path):
     opened = run_folder.open_network(path, (6, 40, 32, 2), 3)
     batch = clips(2)
     assert np.allclose(opened(batch), network(batch), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "inception_v3"])
+def test_every_extractor_makes_a_network_that_can_be_used(name, tmp_path):
+    keras.utils.set_random_seed(0)
+    extractor = model_mobile.build_extractor(name, 75, 75, 3)
+    frames = np.random.default_rng(0).uniform(-1, 1, (4, 75, 75, 3)).astype(np.float32)
+    features = extractor.predict_on_batch(frames)
+    assert 1e-3 < features.std(axis=0).mean() < 10 and np.abs(features).max() < 1e3
+    model_lstm.build_lstm(extractor, 4, 3, (8, 4)).save(tmp_path / "rgb.keras")
+    network = run_folder.open_network(tmp_path / "rgb.keras", (4, 75, 75, 3), 3)
+    parts = conversion.convert(network)
+    compiled = engine.compiled_network(
+        {part: conversion.compile_model(model) for part, model in parts.items()}
+    )
+    assert compiled.per_frame
+    assert np.allclose(compiled(frames[None]), network(frames[None]), atol=1e-4)
 
 
 def test_the_mean_picture_can_be_taken_away(extractor):

@@ -67,6 +67,27 @@ def test_a_second_run_does_nothing(toys):
     assert "training will take" not in result.stdout
 
 
+def test_the_other_pipeline_starts_from_what_this_one_left_and_its_run_is_used_alike(toys):
+    root, _ = toys
+    result = run_script("pipeline_mobile_lstm.py", *QUICK, "--from", "frame", cwd=root, check=0)
+    assert closing_table(result.stdout) == {
+        "frame": (0, 32, 0),
+        "opticalflow": (0, 32, 0),
+        "train_mobile_lstm": (32, 0, 0),
+        "evaluate": (8, 0, 0),
+    }
+    run = root / "model" / "toysigns-laptop-mobile_lstm-seed0"
+    clip = next((root / "data_set" / "toysigns" / "test").glob("*/*.avi"))
+    flags = ("--model", run, "--json")
+    predicted = run_script("predict.py", *flags, clip, cwd=root, check=0).stdout
+    live = run_script("livedemo.py", *flags, "--headless", "--camera", clip, cwd=root, check=0)
+    rankings = [json.loads(text)["ranking"] for text in (predicted, live.stdout)]
+    assert len(rankings[0]) == 8
+    for one, other in zip(*rankings, strict=True):
+        assert one["class"] == other["class"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
 def test_own_videos_need_only_a_folder(tmp_path):
     make_dataset(tmp_path, {"train": 8}, name="my_signs")
     result = run_script(

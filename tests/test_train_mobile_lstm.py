@@ -189,6 +189,12 @@ def test_runs_of_different_clips_do_not_compare(mobile_run, tmp_path):
         comparison.compare([mobile_run, other])
 
 
+def test_random_weights_are_trained_as_long_as_the_top_would_be():
+    dataset = data.Dataset("my_signs", "full", presets=data.MOBILE_LSTM_PRESETS)
+    assert train_mobile_lstm.set_weights(dataset, "none", "mobilenet") == "none"
+    assert (dataset.preset.epochs_top, dataset.preset.epochs_all) == (0, 20)
+
+
 def test_missing_weights_stop_the_pipeline_before_its_first_stage(stored_dataset):
     result = run_script(
         "pipeline_mobile_lstm.py",

@@ -313,6 +313,26 @@ def test_clips_without_flow_are_named(stored_dataset, tmp_path):
         train_i3d.train(dataset)
 
 
+def test_weights_in_the_folder_that_is_to_be_deleted_are_kept(stored_dataset, trained_run):
+    before = (trained_run / "rgb.keras").read_bytes()
+    for source in (trained_run, trained_run / "flow.keras"):
+        with pytest.raises(ValueError, match="--restart would delete .*--run NAME"):
+            train_i3d.train(stored_dataset, weights=str(source), streams=("flow",), restart=True)
+    assert (trained_run / "rgb.keras").read_bytes() == before
+
+
+def test_kinetics_weights_for_a_narrow_network_are_refused_before_their_download(stored_dataset):
+    with pytest.raises(ValueError, match="width 1, that of --preset laptop is 0.0625.*full"):
+        train_i3d.train(stored_dataset, weights="kinetics")
+
+
+def test_a_schedule_without_epochs_is_refused(stored_dataset):
+    dataset = data.Dataset("moves", root=stored_dataset.root)
+    dataset.preset = dataclasses.replace(TINY, epochs_all=0)
+    with pytest.raises(ValueError, match="No epochs to train"):
+        train_i3d.train(dataset, run_name="nothing")
+
+
 def test_one_sign_is_too_few(stored_dataset, tmp_path):
     dataset = copy_of(stored_dataset, tmp_path)
     for kind in ("frame", "oflow"):
