@@ -151,9 +151,9 @@ def stored_dataset(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained_run(stored_dataset):
-    """The folder of a run trained on `stored_dataset` and evaluated; do not change it."""
+    """The folder of a `SHALLOW` run trained on `stored_dataset` and evaluated; do not change it."""
     import evaluate
 
-    run = train_i3d.train(stored_dataset).output
+    run = training.train_run(stored_dataset, SHALLOW).output
     evaluate.evaluate(run)
     return run

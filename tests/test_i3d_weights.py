@@ -1,6 +1,5 @@
 """i3d_weights.py: weights of all formats in a network, files that do not fit, the command line."""
 
-import shutil
 import subprocess
 import sys
 
@@ -316,9 +315,9 @@ def test_training_starts_from_the_other_stream_and_from_a_run(
     from run_folder import Run
 
     run = Run.read(trained_run)
-    source = keras.saving.load_model(run.model_file("rgb"), compile=False)
-    shutil.copy(run.model_file("rgb"), tmp_path / "rgb.keras")
-    weights = train_i3d._set_weights(stored_dataset, tmp_path, ("rgb", "flow"), True)
+    source = train_i3d.build(run, "rgb")
+    source.save(tmp_path / "rgb.keras")
+    weights = train_i3d._set_weights(stored_dataset, tmp_path, ("rgb", "flow"), True, False)
     run.options["weights"] = weights
     rgb, flow = (train_i3d.build(run, stream) for stream in ("rgb", "flow"))
     for name in ("Conv3d_1a_7x7_conv", "Conv3d_5c_3b_1x1_bn"):
@@ -328,9 +327,11 @@ def test_training_starts_from_the_other_stream_and_from_a_run(
     averaged = flow.get_layer("Conv3d_1a_7x7_conv").get_weights()[0]
     assert np.allclose(averaged[..., 0, :], kernel.sum(axis=3) / 2, atol=1e-6)
     with pytest.raises(FileNotFoundError, match="flow"):
-        train_i3d._set_weights(stored_dataset, tmp_path, ("rgb", "flow"), False)
+        train_i3d._set_weights(stored_dataset, tmp_path, ("rgb", "flow"), False, False)
     with pytest.raises(ValueError, match="--stream rgb"):
-        train_i3d._set_weights(stored_dataset, tmp_path / "rgb.keras", ("rgb", "flow"), False)
+        train_i3d._set_weights(
+            stored_dataset, tmp_path / "rgb.keras", ("rgb", "flow"), False, False
+        )
 
 
 def test_training_with_weights_that_do_not_fit_stops_at_once(tmp_path, layers):

@@ -317,7 +317,7 @@ def test_weights_in_the_folder_that_is_to_be_deleted_are_kept(stored_dataset, tr
     before = (trained_run / "rgb.keras").read_bytes()
     for source in (trained_run, trained_run / "flow.keras"):
         with pytest.raises(ValueError, match="--restart would delete .*--run NAME"):
-            train_i3d.train(stored_dataset, weights=str(source), streams=("flow",), restart=True)
+            training.train_run(stored_dataset, SHALLOW, weights=str(source), restart=True)
     assert (trained_run / "rgb.keras").read_bytes() == before
 
 
