@@ -110,7 +110,7 @@ MOBILE_LSTM_PRESETS = {
         dropout=0.1,
         batch_size=4,
         epochs_top=20,
-        epochs_all=7,
+        epochs_all=5,
     ),
 }
 

@@ -59,7 +59,9 @@ def flow_input(flow, height, width, offset=(0, 0), flip=False):
 
 def quantise_flow(flow):
     """`round((flow + 1) * 127.5)`: float in [-1, 1] to uint8, any shape."""
-    return np.rint((flow + np.float32(1)) * np.float32(HALF_RANGE)).astype(np.uint8)
+    codes = flow + np.float32(1)
+    codes *= np.float32(HALF_RANGE)
+    return np.rint(codes, out=codes).astype(np.uint8)
 
 
 def restore_flow(codes):

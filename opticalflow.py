@@ -124,7 +124,8 @@ class FlowStream:
             float32 `(height, width, 2)`: (dx, dy) in units of `FLOW_BOUND_PX`, clipped to [-1, 1].
         """
         flow_px = self._method.next(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
-        return np.clip(flow_px * np.float32(1 / FLOW_BOUND_PX), -1, 1)
+        flow = flow_px * np.float32(1 / FLOW_BOUND_PX)
+        return np.clip(flow, -1, 1, out=flow)  # in place: new memory costs more than arithmetic
 
 
 def frames_to_flow(frames, algorithm="tvl1"):
@@ -180,9 +181,14 @@ def flow_to_color(flow):
 
 
 def write_flow(folder, flow):
-    """Writes flow as flow0000.jpg, flow0001.jpg, ... into the new `folder`."""
+    """Writes flow as flow0000.jpg, flow0001.jpg, ... into the new `folder`, as it comes.
+
+    Args:
+        folder: does not exist yet.
+        flow: array or iterator of float32 `(height, width, 2)`, as of `FlowStream.next`.
+    """
     folder.mkdir()
-    for number, codes in enumerate(quantise_flow(flow)):
+    for number, codes in enumerate(map(quantise_flow, flow)):
         # (height, width, 2) -> dx above dy
         image = np.concatenate([codes[..., 0], codes[..., 1]])
         frame.write_image(folder / f"flow{number:04d}.jpg", image, FLOW_JPEG_QUALITY)
@@ -234,10 +240,11 @@ def flow_parameters(dataset, algorithm):
 
 def clip_to_flow(source, partial, algorithm, num_frames):
     """One job of the stage: the frame folder `source` to the new folder `partial`."""
-    frames = frame.load_frames(source)
-    if len(frames) != num_frames:
-        raise ValueError(f"{len(frames)} frames instead of {num_frames}. Run frame.py --rebuild.")
-    write_flow(partial, frames_to_flow(frames, algorithm))
+    paths = sorted(source.glob("frame*.jpg"))
+    if len(paths) != num_frames:
+        raise ValueError(f"{len(paths)} frames instead of {num_frames}. Run frame.py --rebuild.")
+    stream = FlowStream(algorithm)
+    write_flow(partial, (stream.next(frame.read_image(path)) for path in paths))
 
 
 def show(dataset, folder):

@@ -47,6 +47,7 @@ import tvl1  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
 HEIGHT, WIDTH, NUM_FRAMES = 240, 320, 40
+COUNT = 3_000_000  # additions, a fraction of a second
 CHALEARN_PAIRS = 47_933 * (NUM_FRAMES - 1)
 UNKNOWN_FLOW = 1e9
 OPENCV_FAST = {"scaleStep": 0.5, "warps": 3, "epsilon": 0.02}
@@ -193,6 +194,25 @@ def process_gain(pairs, num_rounds, num_repeats=10):
     return statistics.median(gains)
 
 
+def count_alone(number):
+    """Seconds of arithmetic that shares nothing with anybody."""
+    started = time.perf_counter()
+    sum(value * value for value in range(number))
+    return time.perf_counter() - started
+
+
+def machine_gain(num_rounds):
+    """What two such processes gain over one: 2 on two idle cores, and no program gains more."""
+    gains = []
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        list(pool.map(count_alone, [1, 1]))
+        for _ in range(num_rounds):
+            alone = pool.submit(count_alone, COUNT).result()
+            gains.append(2 * alone / max(pool.map(count_alone, [COUNT, COUNT])))
+    return statistics.median(gains)
+
+
 def stage_share(num_rounds):
     """Share of the stage's time (read JPEGs, solve, write JPEGs) that the solver takes."""
     import frame
@@ -301,6 +321,7 @@ def print_targets(figures, seconds, pairs, num_rounds):
     rows += [
         ["one pair, two threads against one", "1.7x", f"{thread_gain(pairs, num_rounds):.2f}x"],
         ["two processes against one", "1.9x", f"{process_gain(pairs, num_rounds):.2f}x"],
+        ["two processes that only count, against one", "", f"{machine_gain(num_rounds):.2f}x"],
         ["share of the solver in the stage", "85 %", f"{stage_share(num_rounds):.0%}"],
         ["cost per pixel, 480x640 against 120x160", "0.8 to 1.2", f"{growth:.2f}"],
         ["one pixel, one iteration", "3 ns", f"{iteration_cost(pairs[0], num_rounds):.2f} ns"],
