@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import sys
+import time
 
 import cv2
 
@@ -12,6 +13,8 @@ from live_state import Demo, State
 from live_view import view_of
 
 WAIT_SECONDS = 0.02  # for a picture, before the window looks at its keys again
+# Each picture is drawn once, for the networks need the cores; without a new one, so often:
+REDRAW_SECONDS = 0.1
 EDGE_SECONDS = 0.3  # a file that ends so close to either end of a recording fits it
 BLACK_SECONDS = 1.5  # of black pictures, before they are called so
 
@@ -37,6 +40,7 @@ class LiveSession:
         self._black_since = None
         self._told_black = False
         self._times_ended = 0
+        self._drawn = 0.0  # when the window was drawn, by `time.monotonic`
         self.num_answers = 0
         self._saver = concurrent.futures.ThreadPoolExecutor(1)
         self._saving = None
@@ -60,7 +64,9 @@ class LiveSession:
         self._check_recognition(now)
         self._check_saving(now)
         if self.window:
-            self._show(now)
+            if shots or time.monotonic() - self._drawn > REDRAW_SECONDS:
+                self._draw(now)
+            self._look_at_keys()
 
     def press(self, key):
         self.demo.key(key, self.camera.now())
@@ -123,9 +129,12 @@ class LiveSession:
             self.demo.tell(f"Not saved: {error}", now)
         self._saving = None
 
-    def _show(self, now):
+    def _draw(self, now):
+        self._drawn = time.monotonic()
         view = view_of(self.demo, self.recognition, self.camera, self.shot, now, self.mirror)
         self.window.show(draw(view))
+
+    def _look_at_keys(self):
         key = self.window.key()
         if key:
             self.press(key)
