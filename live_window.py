@@ -4,6 +4,7 @@ import ctypes
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -79,16 +80,22 @@ def check_display():
 
 
 def _lets_in():
-    """Whether DISPLAY can be used, as far as that can be known."""
+    """Whether DISPLAY can be used, as far as that can be known.
+
+    The connection stays open: a virtual display whose last client leaves begins anew, and refuses
+    the next one meanwhile.
+    """
     try:
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
         return True
     x11.XOpenDisplay.restype = ctypes.c_void_p
-    connection = x11.XOpenDisplay(None)
-    if connection:
-        x11.XCloseDisplay(ctypes.c_void_p(connection))
-    return bool(connection)
+    end = time.monotonic() + CONNECT_SECONDS
+    while not x11.XOpenDisplay(None):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _answers(display):

@@ -34,7 +34,10 @@ class Desktop:
     def __init__(self, folder):
         reading, writing = os.pipe()
         self._server = subprocess.Popen(
-            ["Xvfb", "-displayfd", str(writing), "-screen", "0", "640x480x24", "-fbdir", folder],
+            [
+                *("Xvfb", "-noreset", "-displayfd", str(writing)),
+                *("-screen", "0", "640x480x24", "-fbdir", folder),
+            ],
             pass_fds=[writing],
             stderr=subprocess.DEVNULL,
         )
