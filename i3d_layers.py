@@ -8,6 +8,7 @@ import numpy as np
 STEM_CONVOLUTION = "Conv3d_1a_7x7_conv"
 TOP_CONVOLUTION = "Conv3d_6a_1x1_conv"
 STEM_FILTERS = 64
+KINETICS_NUM_CLASSES = 400  # of the published head
 # (name, kernel size, channels at width 1) of the units below the first Inception block.
 STEM_UNITS = (
     ("Conv3d_1a_7x7", 7, STEM_FILTERS),

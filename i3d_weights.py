@@ -19,13 +19,18 @@ import stage
 import weight_download
 import weight_files
 import weight_fit
-from i3d_layers import CHANNELS_OF_STREAM, OTHER_STREAM, STEM_CONVOLUTION, TOP_CONVOLUTION
+from i3d_layers import (
+    CHANNELS_OF_STREAM,
+    KINETICS_NUM_CLASSES,
+    OTHER_STREAM,
+    STEM_CONVOLUTION,
+    TOP_CONVOLUTION,
+)
 from run_folder import STREAMS
 
 RELEASE_URL = "https://github.com/dlpbc/keras-kinetics-i3d/releases/download/v0.2"
 FILE_NAME = "{}_inception_i3d_imagenet_and_kinetics_tf_dim_ordering_tf_kernels_no_top.h5"
 TOP_FILE_NAME = FILE_NAME.replace("_no_top", "")
-KINETICS_NUM_CLASSES = 400
 # Beside weights in a folder, but not to be named as weights.
 COMPANIONS = (".meta", ".sha256", ".txt", ".md", ".json", ".npy")
 

@@ -9,8 +9,8 @@ import os
 import dataset as data
 import disk
 from live_recording import Recording
+from live_state import COUNTDOWN_SECONDS
 
-COUNTDOWN_SECONDS = 3.0
 FRAMES_SHOWN_AGAIN = 40
 
 

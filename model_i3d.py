@@ -19,12 +19,17 @@ import keras
 from keras import layers, ops
 
 from fast_layers import FastBatchNormalization, FastConv3D, FastMaxPooling3D
-from i3d_layers import INCEPTION_CHANNELS, STEM_UNITS, TOP_CONVOLUTION, scaled
+from i3d_layers import (
+    INCEPTION_CHANNELS,
+    KINETICS_NUM_CLASSES,
+    STEM_UNITS,
+    TOP_CONVOLUTION,
+    scaled,
+)
 
 MIN_NUM_FRAMES = 8
 MIN_SIZE_PX = 32
 CHANNELS = (2, 3)  # optical flow, RGB
-KINETICS_NUM_CLASSES = 400
 KINETICS_VERSIONS = (400, 600)  # number of classes
 BATCH_NORM_EPSILON = 1e-3
 PUBLISHED_BATCH_NORM_MOMENTUM = 0.99

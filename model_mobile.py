@@ -18,10 +18,10 @@ import numpy as np
 from keras import layers, ops
 
 from mobile_weights import EXTRACTORS
+from network_input import HALF_RANGE
 
 CHANNELS = (2, 3)  # optical flow, RGB
 MIN_SIZE_PX = {"mobilenet": 32, "mobilenet_v3_small": 32, "inception_v3": 75}
-HALF_RANGE = 127.5  # 0..255 <-> -1..1
 NUM_NOISE_FRAMES = 32
 
 
