@@ -96,7 +96,7 @@ def num_parameters(path):
 
 def seconds_to_answer(run, engine="auto"):
     """Median seconds from a clip's last frame to its answer, the others having arrived before."""
-    recognizer = predict.Recognizer(run.folder, engine)
+    recognizer = predict.Recognizer(run.folder, engine, stepwise=True)
     print(f"{run.folder}: engine {predict.engine_text(recognizer)}")
     preset = run.preset
     random = np.random.default_rng(0)

@@ -11,18 +11,21 @@ import threading
 import numpy as np
 
 import conversion
+import converted_files
 import run_folder
+from network_clip import FRAME, REST, STEPS, WHOLE, clip_of
 
 ENGINES = ("auto", "keras", "openvino", "int8")
 
 
-def open_networks(run, engine="auto"):
+def open_networks(run, engine="auto", stepwise=False):
     """Opens the networks of all streams of a run with one engine.
 
     Args:
         run: `run_folder.Run`.
         engine: "openvino"; "keras"; "int8", the 8-bit networks made by export.py; or "auto":
             "openvino" where it can be used, else "keras".
+        stepwise: OpenVINO computes what it can of an I3D while a clip's frames arrive.
 
     Returns:
         (engine used, reason or "", {stream: `Network`}). The reason says why "auto" fell back.
@@ -37,56 +40,47 @@ def open_networks(run, engine="auto"):
     for stream in run.streams:
         run_folder.check_model_file(run.model_file(stream))
     if engine != "auto":
-        return engine, "", {stream: OPENERS[engine](run, stream) for stream in run.streams}
+        return engine, "", _open(run, engine, stepwise)
     try:
-        networks = {stream: _open_openvino(run, stream) for stream in run.streams}
-        return "openvino", "", networks
+        return "openvino", "", _open(run, "openvino", stepwise)
     except conversion.ConversionError as error:
-        return "keras", str(error), {stream: _open_keras(run, stream) for stream in run.streams}
+        return "keras", str(error), _open(run, "keras", stepwise)
 
 
 class Network:
     """One stream's network.
 
-    A network with `per_frame` maps every frame to features by itself: `frame_features` can be
-    called while frames arrive, and `of_features` does the rest.
-
     Args:
-        parts: {part: function from a float32 batch to a float32 batch}, with the part "whole" or
-            the parts "frame" and "rest".
+        parts: {part: function}, see network_clip.py.
     """
 
     def __init__(self, parts):
         self._parts = parts
 
-    @property
-    def per_frame(self):
-        return conversion.FRAME in self._parts
-
     def __call__(self, inputs):
         """Float32 `(batch, num_frames, height, width, channels)` to float32 probabilities
         `(batch, num_classes)`."""
-        if not self.per_frame:
-            return self._parts[conversion.WHOLE](inputs)
-        features = self.frame_features(inputs.reshape(-1, *inputs.shape[2:]))
-        return self.of_features(features.reshape(*inputs.shape[:2], -1))
+        if WHOLE in self._parts:
+            return self._parts[WHOLE](inputs)
+        features = self._parts[FRAME](inputs.reshape(-1, *inputs.shape[2:]))
+        return self._parts[REST](features.reshape(*inputs.shape[:2], -1))
 
-    def frame_features(self, frames):
-        """Float32 `(number, height, width, channels)` to float32 `(number, features)`."""
-        return self._parts[conversion.FRAME](frames)
-
-    def of_features(self, features):
-        """Float32 `(batch, num_frames, features)` to float32 `(batch, num_classes)`."""
-        return self._parts[conversion.REST](features)
+    def clip(self):
+        """An empty clip, whose frames can be added one by one: `network_clip.WholeClip`."""
+        return clip_of(self._parts)
 
 
 def compiled_network(parts):
     """`Network` of {part: `openvino.CompiledModel`}."""
-    return Network({name: _openvino_function(part) for name, part in parts.items()})
+    return Network({name: _openvino_function(name, part) for name, part in parts.items()})
 
 
-def _open_keras(run, stream):
-    shape = conversion.input_shape(run, stream)
+def _open(run, engine, stepwise):
+    return {stream: OPENERS[engine](run, stream, stepwise) for stream in run.streams}
+
+
+def _open_keras(run, stream, stepwise):
+    shape = converted_files.input_shape(run, stream)
     model = run_folder.open_network(run.model_file(stream), shape, len(run.signs))
     parts = conversion.keras_parts(model)
     return Network({name: _keras_function(part) for name, part in parts.items()})
@@ -96,14 +90,14 @@ def _keras_function(model):
     return lambda batch: np.asarray(model.predict_on_batch(batch))
 
 
-def _open_openvino(run, stream):
-    return compiled_network(conversion.compiled_parts(run, stream))
+def _open_openvino(run, stream, stepwise):
+    return compiled_network(converted_files.compiled_parts(run, stream, stepwise))
 
 
-def _open_int8(run, stream):
+def _open_int8(run, stream, stepwise):
     conversion.import_openvino()
-    place = conversion.int8_dir(run, stream)
-    parts = conversion.load_parts(place, run, stream)
+    place = converted_files.int8_dir(run, stream)
+    parts = converted_files.load_parts(place, run, stream, stepwise)
     if not parts:
         raise FileNotFoundError(
             f"No 8-bit network for {run.model_file(stream)} in {place.parent}. Make it: "
@@ -112,8 +106,8 @@ def _open_int8(run, stream):
     return compiled_network(parts)
 
 
-def _openvino_function(compiled):
-    """One item after the other: no faster in batches, and memory for one is enough."""
+def _openvino_function(name, compiled):
+    """Items one after the other: no faster in batches, and memory for one is enough."""
     request = compiled.create_infer_request()
     lock = threading.Lock()
 
@@ -121,7 +115,11 @@ def _openvino_function(compiled):
         with lock:
             return np.concatenate([request.infer([item[None]])[0] for item in batch])
 
-    return compute
+    def compute_step(*inputs):
+        with lock:
+            return list(request.infer(inputs).values())
+
+    return compute_step if name in STEPS else compute
 
 
 OPENERS = {"keras": _open_keras, "openvino": _open_openvino, "int8": _open_int8}

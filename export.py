@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import conversion
+import converted_files
 import disk
 import engine
 import evaluate
@@ -29,6 +30,7 @@ import opticalflow
 import predict
 import run_folder
 import stage
+from network_clip import FRAME, WHOLE
 
 TOLERANCE = 1e-4  # largest difference from Keras, in probability
 NUM_COMPARED_CLIPS = 2
@@ -61,7 +63,7 @@ def export(run_dir, file_format):
     paths = []
     for stream in _streams(run):
         model = run_folder.open_network(
-            run.model_file(stream), conversion.input_shape(run, stream), len(run.signs)
+            run.model_file(stream), converted_files.input_shape(run, stream), len(run.signs)
         )
         with disk.partial_dir(folder) as partial:
             path = partial / f"{stream}{suffix}"
@@ -125,16 +127,16 @@ def export_int8(run_dir):
     folder.mkdir(exist_ok=True)
     with disk.partial_dir(folder) as partial:
         for stream in run.streams:
-            place = partial / conversion.folder_name(run, stream)
+            place = partial / converted_files.folder_name(run, stream)
             clips = _calibration_clips(run, stream, splits["train"])
-            conversion.write_parts(quantise(_converted(run, stream), clips), place)
-            parts = conversion.load_parts(place, run, stream)
+            converted_files.write_parts(quantise(_converted(run, stream), clips), place)
+            parts = converted_files.load_parts(place, run, stream)
             recognizer.networks[stream] = engine.compiled_network(parts)
         after = _top1(recognizer, splits["val"])
         _check_loss(before, after, len(splits["val"]))
         for stream in run.streams:
-            name = conversion.folder_name(run, stream)
-            conversion.put_in_place(partial / name, folder / name)
+            name = converted_files.folder_name(run, stream)
+            converted_files.put_in_place(partial / name, folder / name)
     print(f"{folder}: accepted. Use it: `python predict.py --engine int8 ...`")
     return before, after
 
@@ -143,7 +145,7 @@ def quantise(models, clips):
     """Converts {part: `openvino.Model`} to 8 bits; the part after single frames stays float32.
 
     Args:
-        models: see `conversion.compiled_parts`.
+        models: see `conversion.convert`.
         clips: float32 `(number, num_frames, height, width, channels)`, or a list of clips.
 
     Returns:
@@ -152,10 +154,8 @@ def quantise(models, clips):
     conversion.import_openvino()
     import nncf
 
-    name = conversion.WHOLE if conversion.WHOLE in models else conversion.FRAME
-    items = [
-        item[None] for clip in clips for item in (clip if name != conversion.WHOLE else [clip])
-    ]
+    name = WHOLE if WHOLE in models else FRAME
+    items = [item[None] for clip in clips for item in (clip if name != WHOLE else [clip])]
     quantised = nncf.quantize(models[name], nncf.Dataset(items), subset_size=len(items))
     return {**models, name: quantised}
 
@@ -219,9 +219,9 @@ def _calibration_clips(run, stream, clips):
 
 
 def _converted(run, stream):
-    shape = conversion.input_shape(run, stream)
+    shape = converted_files.input_shape(run, stream)
     model = run_folder.open_network(run.model_file(stream), shape, len(run.signs))
-    return conversion.convert(model)
+    return conversion.convert(model, stepwise=False)
 
 
 def _write_savedmodel(model, path):
@@ -254,11 +254,11 @@ def _load_onnx(path):
 
 def _write_openvino(model, path):
     whole = conversion.to_openvino(conversion.plain_layers(model))
-    conversion.write_parts({conversion.WHOLE: whole}, path)
+    converted_files.write_parts({WHOLE: whole}, path)
 
 
 def _load_openvino(path):
-    model = conversion.import_openvino().Core().read_model(path / f"{conversion.WHOLE}.xml")
+    model = conversion.import_openvino().Core().read_model(path / f"{WHOLE}.xml")
     compiled = conversion.compile_model(model)
     return lambda clip: compiled(clip)[0]
 

@@ -153,7 +153,7 @@ class Recognition:
 
     def _open(self, engine):
         """Opens the networks and answers once to an empty clip, so that all of it is compiled."""
-        recognizer = predict.Recognizer(self.run.folder, engine)
+        recognizer = predict.Recognizer(self.run.folder, engine, stepwise=True)
         num_frames = self.run.preset.num_frames
         recognizer.predict(np.zeros((num_frames, *self.run.preset.frame_size, 3), np.uint8))
         self.engine = recognizer.engine

@@ -56,6 +56,8 @@ class Recognizer:
         run_dir: folder of a trained run.
         engine: what computes the networks, one of `ENGINES`: "auto" is "openvino" where it can be
             used, else "keras"; "int8" are the 8-bit networks that export.py makes.
+        stepwise: for clips that come from a camera: of a large I3D, OpenVINO computes what it can
+            while the frames arrive, so that the answer needs a third of the time.
 
     Attributes:
         run: `run_folder.Run`.
@@ -69,14 +71,14 @@ class Recognizer:
             "openvino" or "int8", and OpenVINO is missing or cannot take a network.
     """
 
-    def __init__(self, run_dir, engine="auto"):
+    def __init__(self, run_dir, engine="auto", stepwise=False):
         if engine not in ENGINES:
             raise ValueError(f"engine is one of {', '.join(ENGINES)}. Received: {engine}")
         self.run = run_folder.Run.read(run_dir)
         self.streams = self.run.streams
         if not self.streams:
             raise FileNotFoundError(f"{run_dir} has no network yet. Its training is unfinished.")
-        self.engine, self.engine_note, self.networks = open_networks(self.run, engine)
+        self.engine, self.engine_note, self.networks = open_networks(self.run, engine, stepwise)
 
     def predict(self, frames):
         """Recognises one clip.
@@ -142,17 +144,13 @@ class ClipStream:
     def __init__(self, recognizer, num_frames):
         preset = recognizer.run.preset
         picked = frame.sample_indices(num_frames, preset.num_frames)
+        self.newest_flow = None  # of the newest frame, as `FlowStream.next` gives it
         self._recognizer = recognizer
         self._frame_size = preset.frame_size
         self._times_used = collections.Counter(picked)
         self._num_frames = num_frames
         self._num_added = 0
-        self._frames = []
-        self._flow = []
-        # Of streams whose network looks at every frame by itself.
-        self._features = {
-            stream: [] for stream, network in recognizer.networks.items() if network.per_frame
-        }
+        self._clips = {stream: network.clip() for stream, network in recognizer.networks.items()}
         self._flow_stream = None
         if "flow" in recognizer.streams:
             self._flow_stream = opticalflow.FlowStream(recognizer.run.flow["algorithm"])
@@ -165,16 +163,10 @@ class ClipStream:
             return
         image = frame.fit_frame(image, *self._frame_size)
         for _ in range(times_used):
-            self._frames.append(image)
             if self._flow_stream:
-                self._flow.append(self._flow_stream.next(image))
-            for stream, features in self._features.items():
-                features.append(self._frame_features(stream, -1))
-
-    @property
-    def newest_flow(self):
-        """Flow of the newest frame, as `FlowStream.next` gives it; None without a flow network."""
-        return self._flow[-1] if self._flow else None
+                self.newest_flow = self._flow_stream.next(image)
+            for stream, clip in self._clips.items():
+                clip.add(self._input(stream, {"rgb": image, "flow": self.newest_flow}[stream]))
 
     def slide(self):
         """Forgets the oldest frame, for a window that moves on; one more can be added then.
@@ -183,18 +175,14 @@ class ClipStream:
         now the first is zero, as in every clip.
         """
         self._num_added -= 1
-        del self._frames[:1], self._flow[:1]
-        self._flow[:1] = [np.zeros_like(flow) for flow in self._flow[:1]]
-        for stream, features in self._features.items():
-            del features[:1]
-            if stream == "flow" and features:
-                features[0] = self._frame_features(stream, 0)
+        for stream, clip in self._clips.items():
+            is_flow = stream == "flow"
+            clip.slide(self._input(stream, np.zeros_like(self.newest_flow)) if is_flow else None)
 
     def copy(self):
         """A clip with the same frames that `answer` can be asked of while this one goes on."""
         other = copy.copy(self)
-        other._frames, other._flow = list(self._frames), list(self._flow)
-        other._features = {stream: list(items) for stream, items in self._features.items()}
+        other._clips = {stream: clip.copy() for stream, clip in self._clips.items()}
         return other
 
     def answer(self):
@@ -206,14 +194,7 @@ class ClipStream:
         if self._num_added != self._num_frames:
             raise ValueError(f"{self._num_added} of {self._num_frames} frames have arrived.")
         recognizer = self._recognizer
-        streams = {}
-        for stream in recognizer.streams:
-            if stream in self._features:
-                features = np.stack(self._features[stream])[None]
-                streams[stream] = recognizer.networks[stream].of_features(features)[0]
-            else:
-                inputs = self._inputs(stream, slice(None))[None]
-                streams[stream] = recognizer.probabilities(stream, inputs)[0]
+        streams = {stream: self._clips[stream].probabilities() for stream in recognizer.streams}
         fused = recognizer.fuse(streams)
         signs = recognizer.run.signs
         ranking = [
@@ -222,14 +203,10 @@ class ClipStream:
         ]
         return Answer(ranking, {stream: scores.tolist() for stream, scores in streams.items()})
 
-    def _inputs(self, stream, picked):
-        """What the network sees of the frames in the slice `picked`."""
-        clip = np.stack({"rgb": self._frames, "flow": self._flow}[stream][picked])
-        return network_input.stream_input(stream, clip, *self._recognizer.run.preset.input_size)
-
-    def _frame_features(self, stream, index):
-        picked = slice(index, index + 1 or None)
-        return self._recognizer.networks[stream].frame_features(self._inputs(stream, picked))[0]
+    def _input(self, stream, content):
+        """What the network sees of one frame or its flow."""
+        size = self._recognizer.run.preset.input_size
+        return network_input.stream_input(stream, content[None], *size)[0]
 
 
 def fuse(streams, weight):

@@ -34,6 +34,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 import conversion  # noqa: E402
+import converted_files  # noqa: E402
 import dataset as data  # noqa: E402
 import frame  # noqa: E402
 import livedemo  # noqa: E402
@@ -117,10 +118,10 @@ def make_int8(run, clip):
     stored = {"rgb": frames, "flow": opticalflow.frames_to_flow(frames)}
     for stream in run.streams:
         inputs = predict.network_input.stream_input(stream, stored[stream], *preset.input_size)
-        shape = conversion.input_shape(run, stream)
+        shape = converted_files.input_shape(run, stream)
         model = run_folder.open_network(run.model_file(stream), shape, NUM_SIGNS)
-        models = export.quantise(conversion.convert(model), [inputs])
-        conversion.store(models, conversion.int8_dir(run, stream))
+        models = export.quantise(conversion.convert(model, stepwise=False), [inputs])
+        converted_files.store(models, converted_files.int8_dir(run, stream))
 
 
 def drawn_clip(path):

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import conversion  # noqa: E402
+import converted_files  # noqa: E402
 import dataset as data  # noqa: E402
 import engine  # noqa: E402
 import run_folder  # noqa: E402
@@ -82,7 +83,7 @@ def serve(name, folder, stream):
 def opened(name, run, stream):
     """A function from a clip to probabilities."""
     if name in ("openvino", "int8"):
-        return engine.OPENERS[name](run, stream)
+        return engine.OPENERS[name](run, stream, False)
     if name == "keras":  # not by run_folder, which would switch oneDNN on
         import keras
 
@@ -151,7 +152,7 @@ def make_run(folder):
     work = {}
     folder.mkdir(parents=True)
     for stream in run_folder.STREAMS:
-        model = model_i3d.build_i3d(*conversion.input_shape(run, stream), NUM_CLASSES)
+        model = model_i3d.build_i3d(*converted_files.input_shape(run, stream), NUM_CLASSES)
         model.set_weights([random_weight(random, weight) for weight in model.weights])
         model.save(run.model_file(stream))
         work[stream] = gflop(model)
@@ -185,14 +186,13 @@ def make_int8(run, stream):
         return False
     model = run_folder.load_model(run.model_file(stream), compile=False)
     clips = random_clips(run, stream, NUM_CALIBRATION_CLIPS)
-    conversion.store(
-        export.quantise(conversion.convert(model), clips), conversion.int8_dir(run, stream)
-    )
+    models = export.quantise(conversion.convert(model, stepwise=False), clips)
+    converted_files.store(models, converted_files.int8_dir(run, stream))
     return True
 
 
 def random_clips(run, stream, number):
-    shape = (number, *conversion.input_shape(run, stream))
+    shape = (number, *converted_files.input_shape(run, stream))
     return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 

@@ -1,5 +1,6 @@
 """engine.py and conversion.py: same answers as Keras, kept on disk, made anew when damaged."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -10,9 +11,13 @@ import pytest
 from conftest import ROOT, TINY, moving_square
 
 import conversion
+import converted_files
 import engine
+import network_input
+import opticalflow
 import run_folder
 import train_i3d
+from network_clip import FRAME, FrameByFrameClip, StepwiseClip, WholeClip
 from predict import Recognizer
 
 TOLERANCE = 1e-4  # in probability
@@ -75,12 +80,12 @@ def per_frame_run(run, tmp_path_factory):
 
 
 def clips_of(run, stream, number=3):
-    shape = conversion.input_shape(run, stream)
+    shape = converted_files.input_shape(run, stream)
     return np.random.default_rng(0).uniform(-1, 1, (number, *shape)).astype(np.float32)
 
 
 def converted_dir(run, stream):
-    return run.folder / "openvino" / conversion.folder_name(run, stream)
+    return run.folder / "openvino" / converted_files.folder_name(run, stream)
 
 
 def forbid_conversion(monkeypatch):
@@ -110,17 +115,21 @@ def test_openvino_answers_like_keras(which, request):
 def test_networks_that_see_single_frames_work_while_frames_arrive(per_frame_run, used):
     recognizer = Recognizer(per_frame_run.folder, used)
     networks = recognizer.networks.values()
-    assert recognizer.engine == used and all(network.per_frame for network in networks)
+    assert recognizer.engine == used
+    assert all(type(network.clip()) is FrameByFrameClip for network in networks)
     frames = moving_square(8, (1, 0), (40, 48))
     clip = recognizer.stream(8)
     for image in frames:
         clip.add(image)
+    stored = {"rgb": frames, "flow": opticalflow.frames_to_flow(frames)}
     whole = {
-        stream: recognizer.probabilities(stream, clip._inputs(stream, slice(None))[None])[0]
+        stream: recognizer.probabilities(
+            stream, network_input.stream_input(stream, stored[stream], *TINY.input_size)[None]
+        )[0]
         for stream in recognizer.streams
     }
     for network in networks:  # all frames have been seen, so nothing needs the first part any more
-        network._parts[conversion.FRAME] = None
+        network._parts[FRAME] = None
     for stream, scores in clip.answer().streams.items():
         assert scores == pytest.approx(whole[stream], abs=TOLERANCE)
 
@@ -138,9 +147,49 @@ def test_a_sliding_window_answers_like_a_clip_of_the_same_frames(per_frame_run):
         assert scores == pytest.approx(expected[stream], abs=1e-3)
 
 
-def test_i3d_is_one_part(run):
-    _, _, networks = engine.open_networks(run)
-    assert not any(network.per_frame for network in networks.values())
+@pytest.fixture
+def stepwise_run(run, tmp_path, monkeypatch):
+    """A run with networks of I3D that are long enough for steps, and count as worth them."""
+    monkeypatch.setattr(conversion, "MIN_STEPWISE_PARAMETERS", 0)
+    run = run_folder.Run.read(shutil.copytree(run.folder, tmp_path / "model" / "run"))
+    run.preset = dataclasses.replace(run.preset, num_frames=14, subtract_mean=False)
+    run.write()
+    for stream in run.streams:
+        train_i3d.build(run, stream).save(run.model_file(stream))
+    return run
+
+
+@pytest.mark.parametrize("used", ["openvino", "keras"])
+def test_i3d_answers_to_a_clip_that_arrives_as_to_the_whole(stepwise_run, used):
+    live, whole = (Recognizer(stepwise_run.folder, used, stepwise) for stepwise in (True, False))
+    kinds = {type(network.clip()) for network in live.networks.values()}
+    assert kinds == {StepwiseClip if used == "openvino" else WholeClip}
+    assert {type(network.clip()) for network in whole.networks.values()} == {WholeClip}
+    frames = moving_square(16, (1, 0), (40, 48))
+    window = live.stream(14)
+    for image in frames[:14]:
+        window.add(image)
+    for start in (0, 1, 2):
+        if start:
+            window.slide()
+            window.add(frames[13 + start])
+        expected = whole.predict(frames[start : start + 14]).streams
+        for stream, scores in window.copy().answer().streams.items():
+            assert scores == pytest.approx(expected[stream], abs=1e-3 if start else TOLERANCE)
+
+
+def test_steps_are_kept_on_disk(stepwise_run, monkeypatch):
+    converted = engine.open_networks(stepwise_run, "openvino")[2]["flow"]
+    assert type(converted.clip()) is WholeClip
+    forbid_conversion(monkeypatch)
+    kept = engine.open_networks(stepwise_run, "openvino", stepwise=True)[2]["flow"]
+    assert type(kept.clip()) is StepwiseClip
+    place = converted_dir(stepwise_run, "flow")
+    (place / "step.bin").write_bytes(b"damaged")
+    for path in place.glob("step-*.compiled"):
+        path.unlink()
+    assert converted_files.load_parts(place, stepwise_run, "flow", stepwise=True) is None
+    assert converted_files.load_parts(place, stepwise_run, "flow")
 
 
 def test_second_start_needs_no_keras(run):
@@ -177,7 +226,7 @@ def test_damaged_files_are_made_anew(fresh_run, suffix, damage):
     networks = engine.open_networks(fresh_run, "openvino")[2]
     assert np.array_equal(networks["flow"](clips_of(fresh_run, "flow")), expected)
     for name, digest in json.loads((place / "contents.json").read_text()).items():
-        assert conversion._digest((place / name).read_bytes()) == digest
+        assert converted_files._digest((place / name).read_bytes()) == digest
 
 
 def test_a_retrained_network_is_converted_anew(fresh_run):
@@ -203,8 +252,8 @@ def test_files_that_fit_another_run_are_not_used(fresh_run):
     flow = converted_dir(fresh_run, "flow")
     shutil.rmtree(flow)
     shutil.copytree(converted_dir(fresh_run, "rgb"), flow)
-    assert conversion.load_parts(flow, fresh_run, "flow") is None
-    assert conversion.load_parts(flow, fresh_run, "rgb")
+    assert converted_files.load_parts(flow, fresh_run, "flow") is None
+    assert converted_files.load_parts(flow, fresh_run, "rgb")
 
 
 def test_an_unsafe_network_is_refused_although_it_was_converted(fresh_run):
@@ -217,7 +266,7 @@ def test_an_unsafe_network_is_refused_although_it_was_converted(fresh_run):
 def test_where_nothing_can_be_written(fresh_run, tmp_path, obstacle, monkeypatch):
     shutil.rmtree(fresh_run.folder / "openvino")
     (fresh_run.folder / "openvino").write_text("a file, so that no folder can be made")
-    cache = conversion.cache_dir()
+    cache = converted_files.cache_dir()
     assert cache.is_relative_to(tmp_path)
     if obstacle == "both":
         cache.parent.mkdir(parents=True)

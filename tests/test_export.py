@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 import conversion
+import converted_files
 import evaluate
 import export
 import run_folder
+from network_clip import FRAME, REST
 from predict import Recognizer
 
 
@@ -23,7 +25,7 @@ def run(trained_run, stored_dataset, tmp_path):
 
 
 def random_clip(run, stream):
-    shape = (1, *conversion.input_shape(run, stream))
+    shape = (1, *converted_files.input_shape(run, stream))
     return np.random.default_rng(3).uniform(-1, 1, shape).astype(np.float32)
 
 
@@ -70,7 +72,7 @@ def test_accepted_8_bit_networks_are_used(run):
     assert after["fused"] >= before["fused"] - export.MAX_LOSS
     recognizer = Recognizer(run.folder, "int8")
     assert recognizer.engine == "int8"
-    place = conversion.int8_dir(run, "flow")
+    place = converted_files.int8_dir(run, "flow")
     openvino = conversion.import_openvino()
     nodes = openvino.Core().read_model(place / "whole.xml").get_ops()
     assert any(node.get_type_name() == "FakeQuantize" for node in nodes)
@@ -121,7 +123,7 @@ def test_only_the_part_of_single_frames_is_quantised(monkeypatch):
 
     monkeypatch.setattr(nncf, "quantize", quantize)
     clips = np.zeros((2, 5, 8, 8, 3), np.float32)
-    models = {conversion.FRAME: "frame model", conversion.REST: "rest model"}
+    models = {FRAME: "frame model", REST: "rest model"}
     assert export.quantise(models, clips) == {"frame": "8 bits", "rest": "rest model"}
     assert seen["model"] == "frame model" and seen["size"] == 10
     assert seen["items"][0].shape == (1, 8, 8, 3)

@@ -10,6 +10,7 @@ import mobile_weights
 import model_lstm
 import model_mobile
 import run_folder
+from network_clip import FrameByFrameClip
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +151,7 @@ def test_every_extractor_makes_a_network_that_can_be_used(name, tmp_path):
     compiled = engine.compiled_network(
         {part: conversion.compile_model(model) for part, model in parts.items()}
     )
-    assert compiled.per_frame
+    assert type(compiled.clip()) is FrameByFrameClip
     assert np.allclose(compiled(frames[None]), network(frames[None]), atol=1e-4)
 
 

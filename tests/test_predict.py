@@ -51,12 +51,13 @@ def test_a_stream_answers_when_all_frames_are_there(recognizer):
 
 def test_evenly_picked_frames_reach_the_networks(recognizer, monkeypatch):
     seen = {}
+    for stream, network in recognizer.networks.items():
 
-    def remember(stream, inputs):
-        seen[stream] = inputs
-        return np.full((1, 2), 0.5, np.float32)
+        def remember(inputs, stream=stream):
+            seen[stream] = inputs
+            return np.full((1, 2), 0.5, np.float32)
 
-    monkeypatch.setattr(recognizer, "probabilities", remember)
+        monkeypatch.setitem(network._parts, "whole", remember)
     frames = moving_square(30, (0.5, 0), (40, 48))
     recognizer.predict(frames)
     picked = frames[frame.sample_indices(30, 8)]

@@ -1,0 +1,146 @@
+"""i3d_steps.py: in steps, I3D says what it says of the whole clip."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+import conversion
+import i3d_steps
+import model_i3d
+from i3d_layers import TOP_CONVOLUTION
+from network_clip import HEAD_FRAMES, STEP_FRAMES, StepwiseClip, WholeClip, clip_of
+
+NUM_CLASSES = 3
+
+
+def network(num_frames, height=32, width=32, channels=2, **settings):
+    """An I3D whose batch normalisation does something to zeros."""
+    model = model_i3d.build_i3d(
+        num_frames, height, width, channels, NUM_CLASSES, width_multiplier=0.125, **settings
+    )
+    random = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith("_bn"):
+            beta, mean, variance = layer.get_weights()
+            beta, mean = random.normal(0, 0.5, (2, *beta.shape))
+            layer.set_weights([beta, mean, random.uniform(0.2, 1, variance.shape)])
+    top = model.get_layer(TOP_CONVOLUTION)
+    top.set_weights([weight / 20 for weight in top.get_weights()])  # no probability near 1
+    return model
+
+
+def clips_for(model, number=1):
+    random = np.random.default_rng(1)
+    return random.uniform(-1, 1, (number, *model.input_shape[1:])).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "height", "width", "channels"),
+    [(12, 32, 32, 2), (14, 33, 47, 2), (16, 64, 48, 3), (40, 32, 40, 2)],
+)
+def test_steps_answer_like_the_whole_network(num_frames, height, width, channels):
+    model = network(num_frames, height, width, channels)
+    assert i3d_steps.can_split(model)
+    steps = i3d_steps.split(conversion.plain_layers(model))
+    clips = ops.convert_to_tensor(clips_for(model, 2))
+    features, *states = steps["head"](clips[:, :HEAD_FRAMES])
+    known = [features]
+    for start in range(HEAD_FRAMES, num_frames - 1, STEP_FRAMES):
+        features, *states = steps["step"]([clips[:, start : start + STEP_FRAMES], *states])
+        known.append(features)
+    answer = steps["tail"]([clips[:, -1:], *states, ops.concatenate(known, axis=1)])
+    expected = model.predict_on_batch(clips)
+    assert np.abs(ops.convert_to_numpy(answer) - expected).max() < 1e-6
+    assert np.abs(expected[0] - expected[1]).max() > 1e-4  # else the test would be blind
+
+
+@pytest.mark.parametrize(
+    "model",
+    [network(8), network(13), network(16, subtract_mean=True)],
+    ids=["short", "odd", "subtract_mean"],
+)
+def test_what_cannot_be_split(model):
+    assert not i3d_steps.can_split(model)
+
+
+@pytest.fixture(scope="module")
+def stepwise():
+    """(network, its parts in OpenVINO as functions)."""
+    import engine
+
+    model = network(16)
+    before = conversion.MIN_STEPWISE_PARAMETERS
+    conversion.MIN_STEPWISE_PARAMETERS = 0
+    parts = conversion.convert(model)
+    conversion.MIN_STEPWISE_PARAMETERS = before
+    assert set(parts) == {"whole", "head", "step", "tail"}
+    compiled = {name: conversion.compile_model(part) for name, part in parts.items()}
+    return model, engine.compiled_network(compiled)
+
+
+def test_the_lower_layers_keep_up_with_a_clip(stepwise, monkeypatch):
+    model, in_openvino = stepwise
+    clip, frames = in_openvino.clip(), clips_for(model)[0]
+    assert type(clip) is StepwiseClip
+    calls = []
+    for name, part in list(in_openvino._parts.items()):
+        monkeypatch.setitem(
+            in_openvino._parts,
+            name,
+            lambda *inputs, name=name, part=part: calls.append(name) or part(*inputs),
+        )
+    for number, frame in enumerate(frames, 1):
+        clip.add(frame)
+        assert len(calls) == max(0, (number - HEAD_FRAMES) // STEP_FRAMES + 1)
+    probabilities = clip.probabilities()
+    assert calls == ["head", "step", "step", "tail"]
+    assert probabilities.shape == (NUM_CLASSES,) and probabilities.dtype == np.float32
+    assert np.abs(probabilities - model.predict_on_batch(frames[None])[0]).max() < 1e-5
+
+
+def test_a_window_that_moves_on(stepwise):
+    model, in_openvino = stepwise
+    frames = clips_for(model, 2).reshape(-1, *model.input_shape[2:])
+    first = np.full_like(frames[0], 0.25)
+    clip = in_openvino.clip()
+    for frame in frames[:16]:
+        clip.add(frame)
+    before = clip.copy()
+    clip.slide(first)
+    during = clip.copy()
+    clip.add(frames[16])
+    during.add(frames[17])
+
+    def expected(*parts):
+        return model.predict_on_batch(np.concatenate(parts)[None])[0]
+
+    assert np.abs(before.probabilities() - expected(frames[:16])).max() < 1e-5
+    middle = frames[2:16]
+    moved = expected(first[None], middle, frames[16:17])
+    assert np.abs(clip.probabilities() - moved).max() < 1e-5
+    assert np.abs(during.probabilities() - moved).max() > 1e-4
+    during_expected = expected(first[None], middle, frames[17:18])
+    assert np.abs(during.probabilities() - during_expected).max() < 1e-5
+
+
+def test_a_copy_stays_as_it_is(stepwise):
+    model, in_openvino = stepwise
+    frames = clips_for(model)[0]
+    clip = in_openvino.clip()
+    for frame in frames[:13]:
+        clip.add(frame)
+    other = clip.copy()
+    for frame in frames[13:]:
+        clip.add(frame)
+    for frame in frames[13:][::-1]:
+        other.add(frame)
+    swapped = np.concatenate([frames[:13], frames[13:][::-1]])
+    for answer, content in ((clip, frames), (other, swapped)):
+        expected = model.predict_on_batch(content[None])[0]
+        assert np.abs(answer.probabilities() - expected).max() < 1e-5
+
+
+def test_small_networks_and_wholes_have_no_steps():
+    parts = conversion.convert(network(16))
+    assert set(parts) == {"whole"}
+    assert type(clip_of({"whole": None})) is WholeClip
