@@ -134,16 +134,7 @@ def _tensorflow_function(model, shapes):
 def _torch_trace(model, shapes):
     import torch
 
-    class Positional(torch.nn.Module):
-        """The model with each of its inputs as an argument of its own."""
-
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, *inputs):
-            outputs = self.model(inputs if len(inputs) > 1 else inputs[0])
-            return tuple(outputs) if isinstance(outputs, list) else outputs
-
-    inputs = tuple(torch.zeros(shape) for shape in shapes)
-    return torch.jit.trace(Positional().eval(), inputs, check_trace=False)
+    inputs = [torch.zeros(shape) for shape in shapes]
+    return torch.jit.trace(
+        model.eval(), (inputs if len(inputs) > 1 else inputs[0],), check_trace=False
+    )
