@@ -62,6 +62,23 @@ def test_two_devices_end_where_one_does(stored_dataset):
     assert found["weights"] < 1e-5 and found["losses"] < 1e-5 and not found["synchronized"]
 
 
+def test_batch_normalisation_inside_an_extractor_is_shared_too():
+    import model_lstm
+    import model_mobile
+
+    extractor = model_mobile.build_extractor("mobilenet", 32, 32, 2, width_multiplier=0.25)
+    network = model_lstm.build_lstm(extractor, num_frames=8, num_classes=2, units=(4, 4))
+    inside = [
+        layer
+        for layer in network.get_layer("per_frame").network.get_layer("mobilenet_0.25_32").layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert len(inside) == 27
+    for num_devices in (2, 1):
+        devices.synchronize(network, num_devices)
+        assert {layer.synchronized for layer in inside} == {num_devices == 2}
+
+
 def test_no_gpu_is_said_before_anything_is_written(stored_dataset, monkeypatch):
     monkeypatch.setattr(devices, "gpu_names", list)
     with pytest.raises(ValueError, match="--gpus all.*(finds no GPU|needs Keras on TensorFlow)"):

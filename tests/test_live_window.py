@@ -31,12 +31,12 @@ RECORDING_SECONDS = 3.0 + SECONDS  # with the countdown
 class Desktop:
     """An X server whose screen lies in a file, so that it can be looked at."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         reading, writing = os.pipe()
         self._server = subprocess.Popen(
             [
                 *("Xvfb", "-noreset", "-displayfd", str(writing)),
-                *("-screen", "0", "640x480x24", "-fbdir", folder),
+                *("-screen", "0", "640x480x24", "-fbdir", folder, *options),
             ],
             pass_fds=[writing],
             stderr=subprocess.DEVNULL,
@@ -194,6 +194,28 @@ def test_the_live_demo_by_its_keys(start, trained_run, tmp_path, clip):
     program.press("q")
     assert program.process.wait(10) == 0
     assert "Traceback" not in program.errors
+
+
+@needs_display
+@pytest.mark.skipif(not ctypes.util.find_library("X11"), reason="no libX11 to ask the display with")
+def test_a_display_that_refuses_is_told(tmp_path, clip, trained_run):
+    cookie = [b"", b"", b"MIT-MAGIC-COOKIE-1", b"0123456789abcdef"]
+    fields = b"".join(len(field).to_bytes(2, "big") + field for field in cookie)
+    (tmp_path / "cookies").write_bytes(b"\xff\xff" + fields)
+    (tmp_path / "none").touch()
+    desktop = Desktop(tmp_path, "-auth", tmp_path / "cookies")
+    try:
+        result = subprocess.run(
+            [sys.executable, ROOT / "livedemo.py", "--camera", clip, "--model", trained_run],
+            env={**os.environ, "DISPLAY": desktop.display, "XAUTHORITY": str(tmp_path / "none")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        desktop.close()
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "lets nobody in from here. Use --headless" in result.stderr
 
 
 @needs_display

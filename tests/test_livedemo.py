@@ -147,6 +147,25 @@ def test_saved_frames_give_predict_the_same_answer(
     assert all(image.tobytes() in seen for image in live.demo.recording.picked)
 
 
+def test_a_camera_held_upright_gets_an_answer(run, recognition, tmp_path):
+    frames = moving_square(60, (0.2, 0), (128, 72))
+    upright = write_video(tmp_path / "upright.avi", frames, fps=20)
+    results = []
+    live = session(recognition, upright, results)
+    while live.demo.state is not State.ANSWER:
+        live.step()
+        if live.demo.state is State.READY:
+            live.press(" ")
+    live.camera.close()
+    (_, result), *_ = results
+    picked = live.demo.recording.picked
+    assert all(image.shape == (128, 72, 3) for image in picked)
+    height, width = run.preset.frame_size
+    frames = np.stack([frame.fit_frame(image, height, width) for image in picked])
+    assert not frames[:, :, 0].any() and not frames[:, :, -1].any()  # black bars
+    assert result.answer == predict.Recognizer(run.folder).predict(frames)
+
+
 def test_black_pictures_are_called_so(recognition, tmp_path):
     black = write_video(tmp_path / "black.avi", np.zeros((60, 48, 64, 3), np.uint8), fps=20)
     live = session(recognition, black, [])
