@@ -205,3 +205,4 @@ class Recognition:
             self._answer_times.append(now)
             self._results.append((clip_number, Result(answer, now - asked, frames_left)))
             self._num_answered += 1
+            del question, clip  # tens of MB, which the next clip can have
