@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 import conversion
+import engine
 import i3d_steps
 import model_i3d
 from i3d_layers import TOP_CONVOLUTION
@@ -65,14 +66,11 @@ def test_what_cannot_be_split(model):
 
 @pytest.fixture(scope="module")
 def stepwise():
-    """(network, its parts in OpenVINO as functions)."""
-    import engine
-
+    """(network of Keras, the same in OpenVINO)."""
     model = network(16)
-    before = conversion.MIN_STEPWISE_PARAMETERS
-    conversion.MIN_STEPWISE_PARAMETERS = 0
-    parts = conversion.convert(model)
-    conversion.MIN_STEPWISE_PARAMETERS = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "MIN_STEPWISE_PARAMETERS", 0)
+        parts = conversion.convert(model)
     assert set(parts) == {"whole", "head", "step", "tail"}
     compiled = {name: conversion.compile_model(part) for name, part in parts.items()}
     return model, engine.compiled_network(compiled)
