@@ -10,8 +10,6 @@ from network_clip import FRAME, PER_FRAME, REST, WHOLE
 
 # The plugin may choose bfloat16 by itself where the processor has it.
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
-# Smaller networks answer within hundredths of a second as a whole.
-MIN_STEPWISE_PARAMETERS = 2_000_000
 
 
 class ConversionError(ValueError):
@@ -44,12 +42,13 @@ def keras_parts(model):
     return {FRAME: per_frame.network, REST: keras.Model(per_frame.output, model.output)}
 
 
-def convert(model, stepwise=True):
+def convert(model, stepwise=False):
     """Converts a Keras network.
 
     Args:
         model: `keras.Model` from `(batch, num_frames, height, width, channels)` to probabilities.
-        stepwise: also make the steps of an I3D that has them and is worth it.
+        stepwise: also make the steps of an I3D that is worth them; where they cannot be made, the
+            whole network does without.
 
     Returns:
         {part: `openvino.Model`}, see network_clip.py, all with a batch size of one.
@@ -58,11 +57,21 @@ def convert(model, stepwise=True):
         ConversionError: OpenVINO does not know something in it.
     """
     parts = {name: plain_layers(part) for name, part in keras_parts(model).items()}
-    if stepwise and model.count_params() >= MIN_STEPWISE_PARAMETERS:
-        import i3d_steps
+    models = {name: to_openvino(part) for name, part in parts.items()}
+    return {**models, **_convert_steps(parts[WHOLE])} if stepwise and WHOLE in parts else models
 
-        parts |= i3d_steps.split(parts[WHOLE]) if i3d_steps.can_split(model) else {}
-    return {name: to_openvino(part) for name, part in parts.items()}
+
+def _convert_steps(model):
+    """The steps of an I3D of plain layers as `openvino.Model`s; {} where there are none."""
+    import i3d_steps
+
+    if not i3d_steps.is_worth_splitting(model):
+        return {}
+    try:
+        return {name: to_openvino(part) for name, part in i3d_steps.split(model).items()}
+    except ValueError as error:  # of Keras, and ConversionError
+        print(f"openvino: answers will take longer, no steps: {error}", file=sys.stderr)
+        return {}
 
 
 def plain_layers(model):

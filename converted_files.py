@@ -21,9 +21,10 @@ import conversion
 import disk
 import network_input
 import run_folder
-from network_clip import FRAME, REST, STEPS, TAIL, WHOLE
+from network_clip import FRAME, REST, STEP_FRAMES, TAIL, WHOLE
 
-FORMAT = 2  # one more whenever `conversion.convert` makes other models
+# One more whenever `conversion.convert` or export.py makes other models.
+FORMAT, INT8_FORMAT = 2, 1
 CONTENTS_FILE = "contents.json"
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -56,7 +57,7 @@ def compiled_parts(run, stream, stepwise=False):
     model = run_folder.open_network(
         run.model_file(stream), input_shape(run, stream), len(run.signs)
     )
-    models = conversion.convert(model)
+    models = conversion.convert(model, stepwise=True)
     for place in places:
         with contextlib.suppress(OSError):
             store(models, place)
@@ -66,7 +67,7 @@ def compiled_parts(run, stream, stepwise=False):
     return {
         name: conversion.compile_model(model)
         for name, model in models.items()
-        if stepwise or name not in STEPS
+        if stepwise or name not in STEP_FRAMES
     }
 
 
@@ -81,15 +82,15 @@ def input_shape(run, stream):
     return run.preset.num_frames, *run.preset.input_size, network_input.CHANNELS[stream]
 
 
-def folder_name(run, stream):
+def folder_name(run, stream, model_format=FORMAT):
     """`<stream>-<digest>`: of the bytes of the `.keras` file and the way it is converted."""
     content = run.model_file(stream).read_bytes()
-    return f"{stream}-{hashlib.sha256(content + bytes([FORMAT])).hexdigest()[:16]}"
+    return f"{stream}-{hashlib.sha256(content + bytes([model_format])).hexdigest()[:16]}"
 
 
 def int8_dir(run, stream):
     """Where export.py puts the stream's 8-bit network."""
-    return run.folder / "int8" / folder_name(run, stream)
+    return run.folder / "int8" / folder_name(run, stream, INT8_FORMAT)
 
 
 def store(models, place):
@@ -133,7 +134,7 @@ def load_parts(place, run, stream, stepwise=False):
     try:
         digests = json.loads((place / CONTENTS_FILE).read_text(encoding="utf-8"))
         names = [name.removesuffix(".xml") for name in digests if name.endswith(".xml")]
-        wanted = [name for name in names if stepwise or name not in STEPS]
+        wanted = [name for name in names if stepwise or name not in STEP_FRAMES]
         parts = {name: _load_part(place, name, digests) for name in wanted}
     except (OSError, ValueError, AttributeError, KeyError, RuntimeError):
         return None
@@ -190,8 +191,9 @@ def _fits(parts, clip_shape, num_classes):
         frame_input, features = shapes[FRAME]
         rest_input = (1, clip_shape[0], *features[1:])
         return frame_input == (1, *clip_shape[1:]) and shapes[REST] == (rest_input, answer)
-    if STEPS[0] in shapes and not shapes.keys() >= set(STEPS):
-        return False
-    steps_fit = all(shapes[name][0][2:] == clip_shape[1:] for name in STEPS if name in shapes)
+    steps = shapes.keys() & STEP_FRAMES.keys()
+    steps_fit = all(
+        shapes[name][0] == (1, STEP_FRAMES[name], *clip_shape[1:]) for name in steps
+    ) and len(steps) in (0, len(STEP_FRAMES))
     steps_answer = shapes.get(TAIL, (None, answer))[1] == answer
     return steps_fit and steps_answer and shapes.get(WHOLE) == ((1, *clip_shape), answer)

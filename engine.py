@@ -3,7 +3,8 @@
     engine, reason, networks = open_networks(run, "auto")
     probabilities = networks["flow"](inputs)
 
-OpenVINO starts without importing Keras once a network has been converted, see `conversion.py`.
+OpenVINO starts without importing Keras once a network has been converted, see
+`converted_files.py`.
 """
 
 import threading
@@ -13,7 +14,7 @@ import numpy as np
 import conversion
 import converted_files
 import run_folder
-from network_clip import FRAME, REST, STEPS, WHOLE, clip_of
+from network_clip import FRAME, REST, STEP_FRAMES, WHOLE, clip_of
 
 ENGINES = ("auto", "keras", "openvino", "int8")
 
@@ -76,10 +77,11 @@ def compiled_network(parts):
 
 
 def _open(run, engine, stepwise):
-    return {stream: OPENERS[engine](run, stream, stepwise) for stream in run.streams}
+    settings = {"stepwise": stepwise} if engine == "openvino" else {}
+    return {stream: OPENERS[engine](run, stream, **settings) for stream in run.streams}
 
 
-def _open_keras(run, stream, stepwise):
+def _open_keras(run, stream):
     shape = converted_files.input_shape(run, stream)
     model = run_folder.open_network(run.model_file(stream), shape, len(run.signs))
     parts = conversion.keras_parts(model)
@@ -90,14 +92,14 @@ def _keras_function(model):
     return lambda batch: np.asarray(model.predict_on_batch(batch))
 
 
-def _open_openvino(run, stream, stepwise):
+def _open_openvino(run, stream, stepwise=False):
     return compiled_network(converted_files.compiled_parts(run, stream, stepwise))
 
 
-def _open_int8(run, stream, stepwise):
+def _open_int8(run, stream):
     conversion.import_openvino()
     place = converted_files.int8_dir(run, stream)
-    parts = converted_files.load_parts(place, run, stream, stepwise)
+    parts = converted_files.load_parts(place, run, stream)
     if not parts:
         raise FileNotFoundError(
             f"No 8-bit network for {run.model_file(stream)} in {place.parent}. Make it: "
@@ -119,7 +121,7 @@ def _openvino_function(name, compiled):
         with lock:
             return list(request.infer(inputs).values())
 
-    return compute_step if name in STEPS else compute
+    return compute_step if name in STEP_FRAMES else compute
 
 
 OPENERS = {"keras": _open_keras, "openvino": _open_openvino, "int8": _open_int8}

@@ -127,7 +127,7 @@ def export_int8(run_dir):
     folder.mkdir(exist_ok=True)
     with disk.partial_dir(folder) as partial:
         for stream in run.streams:
-            place = partial / converted_files.folder_name(run, stream)
+            place = partial / converted_files.int8_dir(run, stream).name
             clips = _calibration_clips(run, stream, splits["train"])
             converted_files.write_parts(quantise(_converted(run, stream), clips), place)
             parts = converted_files.load_parts(place, run, stream)
@@ -135,7 +135,7 @@ def export_int8(run_dir):
         after = _top1(recognizer, splits["val"])
         _check_loss(before, after, len(splits["val"]))
         for stream in run.streams:
-            name = converted_files.folder_name(run, stream)
+            name = converted_files.int8_dir(run, stream).name
             converted_files.put_in_place(partial / name, folder / name)
     print(f"{folder}: accepted. Use it: `python predict.py --engine int8 ...`")
     return before, after
@@ -221,7 +221,7 @@ def _calibration_clips(run, stream, clips):
 def _converted(run, stream):
     shape = converted_files.input_shape(run, stream)
     model = run_folder.open_network(run.model_file(stream), shape, len(run.signs))
-    return conversion.convert(model, stepwise=False)
+    return conversion.convert(model)
 
 
 def _write_savedmodel(model, path):

@@ -5,8 +5,8 @@
     features, *states = steps["step"]([the next 2 frames, *states])         again and again
     probabilities = steps["tail"]([the last frame, *states, all features])
 
-80 % of the network's arithmetic lies below its second pooling with a stride in time, where every
-layer looks at most three of its inputs ahead. Each part hands the next one the inputs that a layer
+80 % of the network's arithmetic lies below its first pooling with a stride in time, where every
+layer looks at most four of its inputs ahead. Each part hands the next one the inputs that a layer
 has seen and still needs, so nothing is computed twice and the probabilities are those of the whole.
 """
 
@@ -17,17 +17,23 @@ import keras
 from keras import layers, ops
 
 from i3d_layers import STEM_CONVOLUTION
-from network_clip import HEAD, HEAD_FRAMES, STEP, STEP_FRAMES, TAIL, TAIL_FRAMES
+from network_clip import HEAD, STEP, STEP_FRAMES, TAIL
 
 LAST_LOWER_LAYER = "Mixed_3c"
+MIN_PARAMETERS = 2_000_000  # smaller networks answer within hundredths of a second as a whole
+
+
+def is_worth_splitting(model):
+    """Whether a network `can_split` and is so large that its answer takes long."""
+    return can_split(model) and model.count_params() >= MIN_PARAMETERS
 
 
 def can_split(model):
     """Whether a network is an I3D that begins with its stem, for clips of a fit length."""
     if [layer.name for layer in model.layers[1:2]] != [STEM_CONVOLUTION]:
         return False
-    of_steps = model.input_shape[1] - HEAD_FRAMES - TAIL_FRAMES
-    return of_steps >= 0 and of_steps % STEP_FRAMES == 0
+    of_steps = model.input_shape[1] - STEP_FRAMES[HEAD] - STEP_FRAMES[TAIL]
+    return of_steps >= 0 and of_steps % STEP_FRAMES[STEP] == 0
 
 
 def split(model):
@@ -45,9 +51,9 @@ def split(model):
     last = model.get_layer(LAST_LOWER_LAYER).output
     lower = _LowerLayers(keras.Model(model.input, last))
     num_frames = model.input_shape[1]
-    head = lower.part(HEAD_FRAMES, HEAD_FRAMES)
-    step = lower.part(STEP_FRAMES, HEAD_FRAMES + STEP_FRAMES, head.kept)
-    tail = lower.part(TAIL_FRAMES, num_frames, step.kept)
+    head = lower.part(STEP_FRAMES[HEAD], STEP_FRAMES[HEAD])
+    step = lower.part(STEP_FRAMES[STEP], STEP_FRAMES[HEAD] + STEP_FRAMES[STEP], head.state_shapes)
+    tail = lower.part(STEP_FRAMES[TAIL], num_frames, step.state_shapes)
     lower.copy_weights()
     earlier = keras.Input((last.shape[1] - tail.features.shape[1], *last.shape[2:]))
     upper = keras.models.clone_model(keras.Model(last, model.output))
@@ -75,9 +81,9 @@ class _LowerLayers:
         self.model = model
         self.copies = {layer.name: _any_time(layer) for layer in model.layers[1:]}
 
-    def part(self, num_new, num_frames, kept=None):
+    def part(self, num_new, num_frames, given=None):
         """Connects the layers for `num_new` frames, after which `num_frames` are known."""
-        return _Part(self, num_new, num_frames, kept)
+        return _Part(self, num_new, num_frames, given)
 
     def copy_weights(self):
         for layer in self.model.layers[1:]:
@@ -91,14 +97,14 @@ class _Part:
         lower: `_LowerLayers`.
         num_new: number of new frames.
         num_frames: number of frames known with them.
-        kept: shapes of the states that the part before this one gives; None for the first part.
+        given: shapes of the states of the part before this one; None for the first part.
     """
 
-    def __init__(self, lower, num_new, num_frames, kept=None):
+    def __init__(self, lower, num_new, num_frames, given=None):
         self.states = []  # given to the next part
-        self.kept = []  # shape of every state, also of those without items, which are not given
+        self.state_shapes = []  # also of those without items, which are not given
         self._lower = lower
-        self._is_first, self._given = kept is None, iter(kept or [])
+        self._is_first, self._given = given is None, iter(given or [])
         total, *frame_shape = lower.model.input_shape[1:]
         frames = keras.Input((num_new, *frame_shape))
         self.inputs = [frames]
@@ -156,7 +162,7 @@ class _Part:
 
     def _keep(self, items, number):
         """Gives the newest items to the next part."""
-        self.kept.append((number, *items.shape[2:]))
+        self.state_shapes.append((number, *items.shape[2:]))
         if number:
             self.states.append(items[:, items.shape[1] - number :])
 

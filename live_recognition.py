@@ -1,7 +1,7 @@
 """Flow and networks on threads of their own, so that the camera's picture never waits for them.
 
-One thread opens the networks, then computes each clip's flow while its frames arrive; the other
-one runs the networks, on the newest clip only.
+One thread opens the networks, then computes each clip's flow, and what the networks can do by then,
+while its frames arrive; the other one does the rest, on the newest clip only.
 """
 
 import collections
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+import converted_files
 import frame
 import opticalflow
 import predict
@@ -156,6 +157,9 @@ class Recognition:
         recognizer = predict.Recognizer(self.run.folder, engine, stepwise=True)
         num_frames = self.run.preset.num_frames
         recognizer.predict(np.zeros((num_frames, *self.run.preset.frame_size, 3), np.uint8))
+        for stream in recognizer.streams:  # what a sliding window needs
+            size = converted_files.input_shape(self.run, stream)
+            recognizer.probabilities(stream, np.zeros((1, *size), np.float32))
         self.engine = recognizer.engine
         self.engine_text = predict.engine_text(recognizer)
         self._recognizer = recognizer

@@ -14,17 +14,18 @@ import numpy as np
 PER_FRAME = "per_frame"  # the layer that maps every frame to features by itself
 WHOLE = "whole"
 FRAME, REST = "frame", "rest"
-HEAD, STEP, TAIL = STEPS = ("head", "step", "tail")
-HEAD_FRAMES = 11  # the fewest that the last of I3D's lower layers makes something of
-STEP_FRAMES = 2  # the stride in time of I3D's first layer
-TAIL_FRAMES = 1
+HEAD, STEP, TAIL = "head", "step", "tail"
+# Frames that each takes: the fewest that the last of I3D's lower layers makes something of; the
+# stride in time of its first layer; the last one.
+STEP_FRAMES = {HEAD: 11, STEP: 2, TAIL: 1}
 
 
 def clip_of(parts):
     """An empty clip.
 
     Args:
-        parts: {part: function}, with "whole", or "frame" and "rest", or "whole" and `STEPS`.
+        parts: {part: function}, with "whole", or "frame" and "rest", or "whole" and all of
+            `STEP_FRAMES`.
 
     Returns:
         `WholeClip` or one of its kinds.
@@ -91,29 +92,28 @@ class StepwiseClip(WholeClip):
         self._features = []  # of the lower layers up to now, pieces of time
         self._states = []
         self._num_done = 0
-        self._is_whole = False  # the window has moved: what was computed holds no more
+        self._has_moved = False  # by a frame: what was computed holds no more
 
     def add(self, frame):
         super().add(frame)
-        number = STEP_FRAMES if self._features else HEAD_FRAMES
-        if not self._is_whole and len(self._items) == self._num_done + number:
-            part = self._parts[STEP if self._features else HEAD]
-            features, *self._states = part(self._new_frames(), *self._states)
+        name = STEP if self._features else HEAD
+        if not self._has_moved and len(self._items) == self._num_done + STEP_FRAMES[name]:
+            features, *self._states = self._parts[name](self._new_frames(), *self._states)
             self._features.append(features)
-            self._num_done += number
+            self._num_done += STEP_FRAMES[name]
 
     def slide(self, first=None):
         super().slide(first)
-        self._features, self._states, self._is_whole = [], [], True
+        self._features, self._states, self._has_moved = [], [], True
 
     def copy(self):
         other = super().copy()
         other._features, other._states = list(self._features), self._states
-        other._num_done, other._is_whole = self._num_done, self._is_whole
+        other._num_done, other._has_moved = self._num_done, self._has_moved
         return other
 
     def probabilities(self):
-        if self._is_whole:
+        if self._has_moved:
             return super().probabilities()
         features = np.concatenate(self._features, axis=1)
         return self._parts[TAIL](self._new_frames(), *self._states, features)[0][0]

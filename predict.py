@@ -57,7 +57,7 @@ class Recognizer:
         engine: what computes the networks, one of `ENGINES`: "auto" is "openvino" where it can be
             used, else "keras"; "int8" are the 8-bit networks that export.py makes.
         stepwise: for clips that come from a camera: of a large I3D, OpenVINO computes what it can
-            while the frames arrive, so that the answer needs a third of the time.
+            while the frames arrive.
 
     Attributes:
         run: `run_folder.Run`.

@@ -6,7 +6,7 @@
         history.csv curves.png      loss and accuracy after every epoch
         evaluation.json confusion.png
         checkpoint/                 the last epoch of each stream, to go on from
-        openvino/ int8/ export/     the networks for other engines (conversion.py, export.py)
+        openvino/ int8/ export/     the networks for other engines (converted_files.py, export.py)
 
 Nothing here imports Keras before a model is opened.
 """

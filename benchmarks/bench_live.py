@@ -120,7 +120,7 @@ def make_int8(run, clip):
         inputs = predict.network_input.stream_input(stream, stored[stream], *preset.input_size)
         shape = converted_files.input_shape(run, stream)
         model = run_folder.open_network(run.model_file(stream), shape, NUM_SIGNS)
-        models = export.quantise(conversion.convert(model, stepwise=False), [inputs])
+        models = export.quantise(conversion.convert(model), [inputs])
         converted_files.store(models, converted_files.int8_dir(run, stream))
 
 

@@ -83,7 +83,7 @@ def serve(name, folder, stream):
 def opened(name, run, stream):
     """A function from a clip to probabilities."""
     if name in ("openvino", "int8"):
-        return engine.OPENERS[name](run, stream, False)
+        return engine.OPENERS[name](run, stream)
     if name == "keras":  # not by run_folder, which would switch oneDNN on
         import keras
 
@@ -186,7 +186,7 @@ def make_int8(run, stream):
         return False
     model = run_folder.load_model(run.model_file(stream), compile=False)
     clips = random_clips(run, stream, NUM_CALIBRATION_CLIPS)
-    models = export.quantise(conversion.convert(model, stepwise=False), clips)
+    models = export.quantise(conversion.convert(model), clips)
     converted_files.store(models, converted_files.int8_dir(run, stream))
     return True
 

@@ -9,9 +9,10 @@ import engine
 import i3d_steps
 import model_i3d
 from i3d_layers import TOP_CONVOLUTION
-from network_clip import HEAD_FRAMES, STEP_FRAMES, StepwiseClip, WholeClip, clip_of
+from network_clip import STEP_FRAMES, StepwiseClip, WholeClip, clip_of
 
 NUM_CLASSES = 3
+HEAD_FRAMES, STEP_SIZE = STEP_FRAMES["head"], STEP_FRAMES["step"]
 
 
 def network(num_frames, height=32, width=32, channels=2, **settings):
@@ -46,8 +47,8 @@ def test_steps_answer_like_the_whole_network(num_frames, height, width, channels
     clips = ops.convert_to_tensor(clips_for(model, 2))
     features, *states = steps["head"](clips[:, :HEAD_FRAMES])
     known = [features]
-    for start in range(HEAD_FRAMES, num_frames - 1, STEP_FRAMES):
-        features, *states = steps["step"]([clips[:, start : start + STEP_FRAMES], *states])
+    for start in range(HEAD_FRAMES, num_frames - 1, STEP_SIZE):
+        features, *states = steps["step"]([clips[:, start : start + STEP_SIZE], *states])
         known.append(features)
     answer = steps["tail"]([clips[:, -1:], *states, ops.concatenate(known, axis=1)])
     expected = model.predict_on_batch(clips)
@@ -56,12 +57,10 @@ def test_steps_answer_like_the_whole_network(num_frames, height, width, channels
 
 
 @pytest.mark.parametrize(
-    "model",
-    [network(8), network(13), network(16, subtract_mean=True)],
-    ids=["short", "odd", "subtract_mean"],
+    ("num_frames", "settings"), [(8, {}), (13, {}), (16, {"subtract_mean": True})]
 )
-def test_what_cannot_be_split(model):
-    assert not i3d_steps.can_split(model)
+def test_what_cannot_be_split(num_frames, settings):
+    assert not i3d_steps.can_split(network(num_frames, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +68,8 @@ def stepwise():
     """(network of Keras, the same in OpenVINO)."""
     model = network(16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conversion, "MIN_STEPWISE_PARAMETERS", 0)
-        parts = conversion.convert(model)
+        patch.setattr(i3d_steps, "MIN_PARAMETERS", 0)
+        parts = conversion.convert(model, stepwise=True)
     assert set(parts) == {"whole", "head", "step", "tail"}
     compiled = {name: conversion.compile_model(part) for name, part in parts.items()}
     return model, engine.compiled_network(compiled)
@@ -89,7 +88,7 @@ def test_the_lower_layers_keep_up_with_a_clip(stepwise, monkeypatch):
         )
     for number, frame in enumerate(frames, 1):
         clip.add(frame)
-        assert len(calls) == max(0, (number - HEAD_FRAMES) // STEP_FRAMES + 1)
+        assert len(calls) == max(0, (number - HEAD_FRAMES) // STEP_SIZE + 1)
     probabilities = clip.probabilities()
     assert calls == ["head", "step", "step", "tail"]
     assert probabilities.shape == (NUM_CLASSES,) and probabilities.dtype == np.float32
@@ -139,6 +138,16 @@ def test_a_copy_stays_as_it_is(stepwise):
 
 
 def test_small_networks_and_wholes_have_no_steps():
-    parts = conversion.convert(network(16))
+    parts = conversion.convert(network(16), stepwise=True)
     assert set(parts) == {"whole"}
     assert type(clip_of({"whole": None})) is WholeClip
+
+
+def test_a_network_does_without_steps_that_cannot_be_made(monkeypatch, capsys):
+    def refuse(model):
+        raise conversion.ConversionError("unknown operation")
+
+    monkeypatch.setattr(i3d_steps, "MIN_PARAMETERS", 0)
+    monkeypatch.setattr(i3d_steps, "split", refuse)
+    assert set(conversion.convert(network(16), stepwise=True)) == {"whole"}
+    assert "no steps: unknown operation" in capsys.readouterr().err
