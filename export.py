@@ -290,4 +290,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    stage.command_line(main, resumes=False)

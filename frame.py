@@ -17,6 +17,7 @@ import concurrent.futures
 import contextlib
 import functools
 import os
+import re
 import statistics
 import warnings
 from pathlib import Path
@@ -72,7 +73,8 @@ def sample_times(times, num_wanted):
 
 
 def read_clip(path, num_frames, height, width):
-    """Reads evenly picked frames of a video, or of a folder of images in the order of their names.
+    """Reads evenly picked frames of a video, or of a folder of images in the order of their names,
+    of which 2 comes before 10.
 
     Frames are picked among those that really decode, whatever the file's header says. A rotation
     flag is respected. Only the picked frames are kept in memory.
@@ -160,7 +162,15 @@ def write_image(path, image, jpeg_quality=JPEG_QUALITY):
 
 def load_frames(folder):
     """The stored frames of one clip, uint8 BGR, `(num_frames, height, width, 3)`."""
-    return np.stack([read_image(path) for path in sorted(folder.glob("frame*.jpg"))])
+    return np.stack([read_stored(path) for path in sorted(folder.glob("frame*.jpg"))])
+
+
+def read_stored(path, flags=cv2.IMREAD_COLOR):
+    """`read_image` of a stored frame; the error says how to make it anew."""
+    try:
+        return read_image(path, flags)
+    except ValueError as error:
+        raise ValueError(f"{error} Delete its folder and run frame.py.") from error
 
 
 def read_image(path, flags=cv2.IMREAD_COLOR):
@@ -172,7 +182,7 @@ def read_image(path, flags=cv2.IMREAD_COLOR):
     # Unlike `cv2.imread` this reads any file name on Windows.
     image = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if image is None:
-        raise ValueError(f"{path} is not a readable image. Delete its folder and run frame.py.")
+        raise ValueError(f"{path} is not a readable image.")
     return image
 
 
@@ -256,11 +266,18 @@ def _decode(video, picked, clip, last=None):
 
 
 def _read_folder(folder, num_frames, height, width):
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     if not paths:
         raise FileNotFoundError(f"No image in the folder {folder}.")
+    paths.sort(key=_by_numbers)
     picked = sample_indices(len(paths), num_frames)
     return np.stack([fit_frame(read_image(paths[i]), height, width) for i in picked])
+
+
+def _by_numbers(path):
+    """Sorts `frame2.png` before `frame10.png`."""
+    words = re.split(r"(\d+)", path.name)  # every second one is a number
+    return [int(word) if index % 2 else word for index, word in enumerate(words)]
 
 
 def describe_videos(dataset, workers=None):

@@ -74,7 +74,7 @@ def plot(folder):
             ):
                 if rows[key].notna().any():
                     label = f"{stream}, {split}"
-                    axis.plot(rows["epoch"], rows[key], style, color=color, label=label)
+                    axis.plot(rows["epoch"], rows[key], style, marker=".", color=color, label=label)
         axis.set(xlabel="epoch", title=quantity)
         axis.grid(alpha=0.3)
         axis.legend()

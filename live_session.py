@@ -135,7 +135,6 @@ class LiveSession:
         self.window.show(draw(view))
 
     def _look_at_keys(self):
-        key = self.window.key()
-        if key:
+        while key := self.window.key():
             self.press(key)
         self.demo.wants_quit |= self.window.is_closed

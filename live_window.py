@@ -13,7 +13,7 @@ import live_picture
 
 X11_PORT = 6000
 CONNECT_SECONDS = 2.0
-HINT = "Use --headless to work without a window."
+HINT = "Without a window there is `python livedemo.py --headless`."
 
 
 class Window:

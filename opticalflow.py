@@ -246,7 +246,7 @@ def clip_to_flow(source, partial, algorithm, num_frames):
         raise ValueError(f"{len(paths)} frames instead of {num_frames}. Run frame.py --rebuild.")
     stream = FlowStream(algorithm)
     # JPEG stores gray by itself: decoding that alone takes half the time.
-    grays = (frame.read_image(path, cv2.IMREAD_GRAYSCALE) for path in paths)
+    grays = (frame.read_stored(path, cv2.IMREAD_GRAYSCALE) for path in paths)
     write_flow(partial, (stream.next(gray) for gray in grays))
 
 

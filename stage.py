@@ -178,7 +178,7 @@ def positive_int(text):
     return value
 
 
-def command_line(main, waits=True):
+def command_line(main, waits=True, resumes=True):
     """Runs a script's `main()` and exits: a wrong input is a message, not a traceback.
 
     `python -X dev SCRIPT` shows the traceback all the same.
@@ -187,12 +187,14 @@ def command_line(main, waits=True):
         main: returns the exit status, or None for 0.
         waits: where it is False, the program ends whatever its threads are doing: a camera's driver
             may never return, and an answer is not waited for.
+        resumes: whether the same command goes on where Ctrl-C stopped it.
     """
     try:
         status = main() or 0
     except KeyboardInterrupt:
         if waits:
-            print("\nStopped. The same command goes on from here.", file=sys.stderr, flush=True)
+            how = " The same command goes on from here." if resumes else ""
+            print(f"\nStopped.{how}", file=sys.stderr, flush=True)
         # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.
         status, waits = 130, False
     except (OSError, ValueError) as error:

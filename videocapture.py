@@ -190,8 +190,10 @@ def main(argv=None):
         check_file(args.camera)
     suffix = f".{args.format}"
     num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix)
-    print(f"{num_kept} clips in {(dataset.video_dir / 'train').as_posix()}.")
-    print(f"Next: python pipeline_i3d.py {dataset.flags()}, then python livedemo.py")
+    print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
+    is_trained = any(Path("model").glob(f"{dataset.name}-{dataset.preset.name}-i3d-*"))
+    restart = " --restart" if is_trained else ""
+    print(f"Next: python pipeline_i3d.py {dataset.flags()}{restart}, then python livedemo.py")
     return 0
 
 

@@ -232,3 +232,10 @@ def test_killed_stage_is_resumed_to_the_same_bytes(tmp_path):
     resumed = tree_bytes(folder)
     subprocess.run([*command, "--rebuild"], cwd=tmp_path, check=True, capture_output=True)
     assert resumed == tree_bytes(folder)
+
+
+def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
+    for number in range(12):
+        cv2.imwrite(str(tmp_path / f"img{number}.png"), np.full((24, 32, 3), 20 * number, np.uint8))
+    clip = frame.read_clip(tmp_path, 12, 24, 32)
+    assert clip[:, 0, 0, 0].tolist() == [20 * number for number in range(12)]
