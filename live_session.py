@@ -135,6 +135,7 @@ class LiveSession:
         self.window.show(draw(view))
 
     def _look_at_keys(self):
-        while key := self.window.key():
+        key = self.window.key()
+        if key:
             self.press(key)
         self.demo.wants_quit |= self.window.is_closed
