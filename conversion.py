@@ -1,6 +1,6 @@
-"""Converts trained networks from Keras to OpenVINO; converted_files.py keeps the results.
+"""Converts trained networks from Keras to OpenVINO: of each, the parts of network_clip.py.
 
-models = convert(network)           {part: openvino.Model}, see network_clip.py
+converted_files.py keeps them on disk.
 """
 
 import sys

@@ -245,7 +245,7 @@ def print_metrics(result, run):
     """The content of evaluation.json as a table."""
     print(f"{run.folder}: {result['num_videos']} clips of {result['split']}")
     if result["split"] == "train":
-        print("There are no others: these figures say nothing about new clips.")
+        print("The network was trained on these clips: nothing is said about new ones.")
     print(f"{'stream':8}{'top-1':>8}{'top-5':>8}{'macro recall':>14}")
     for name, values in result["streams"].items():
         print(f"{name:8}{values['top1']:8.3f}{values['top5']:8.3f}{values['macro_recall']:14.3f}")

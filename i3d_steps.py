@@ -51,9 +51,10 @@ def split(model):
     last = model.get_layer(LAST_LOWER_LAYER).output
     lower = _LowerLayers(keras.Model(model.input, last))
     num_frames = model.input_shape[1]
-    head = lower.part(STEP_FRAMES[HEAD], STEP_FRAMES[HEAD])
-    step = lower.part(STEP_FRAMES[STEP], STEP_FRAMES[HEAD] + STEP_FRAMES[STEP], head.state_shapes)
-    tail = lower.part(STEP_FRAMES[TAIL], num_frames, step.state_shapes)
+    of_head, of_step, of_tail = (STEP_FRAMES[name] for name in (HEAD, STEP, TAIL))
+    head = _Part(lower, of_head, of_head)
+    step = _Part(lower, of_step, of_head + of_step, head.state_shapes)
+    tail = _Part(lower, of_tail, num_frames, step.state_shapes)
     lower.copy_weights()
     earlier = keras.Input((last.shape[1] - tail.features.shape[1], *last.shape[2:]))
     upper = keras.models.clone_model(keras.Model(last, model.output))
@@ -80,10 +81,6 @@ class _LowerLayers:
     def __init__(self, model):
         self.model = model
         self.copies = {layer.name: _any_time(layer) for layer in model.layers[1:]}
-
-    def part(self, num_new, num_frames, given=None):
-        """Connects the layers for `num_new` frames, after which `num_frames` are known."""
-        return _Part(self, num_new, num_frames, given)
 
     def copy_weights(self):
         for layer in self.model.layers[1:]:

@@ -28,6 +28,7 @@ HIGHEST_FPS = 240.0
 BLACK_LEVEL = 6  # mean of a picture on 0..255 below which it is black
 BLACK = "The picture is black: is the lens covered, or the camera used by another program?"
 MAX_CAMERAS = 10
+WAIT_SECONDS = 0.02  # for a picture, before a program looks at its window's keys again
 PROBE_SECONDS = 10.0
 
 

@@ -9,7 +9,7 @@ import os
 import dataset as data
 import disk
 from live_recording import Recording
-from live_state import COUNTDOWN_SECONDS
+from live_state import COUNTDOWN_SECONDS, ESCAPE
 
 FRAMES_SHOWN_AGAIN = 40
 
@@ -61,6 +61,8 @@ class Capture:
             self._enter(State.COUNTDOWN, now)
         elif self.state is State.READY and key == " " and self._shown:
             self._enter(State.COUNTDOWN, now)
+        elif key == ESCAPE:
+            self._stop(now)
 
     def saved(self, now):
         """The clip that was kept is on disk."""
@@ -90,6 +92,9 @@ class Capture:
 
     def lost(self, now):
         """The camera delivers nothing: a recording that has begun is dropped; returns whether."""
+        return self._stop(now)
+
+    def _stop(self, now):
         is_dropped = self.state in (State.COUNTDOWN, State.RECORDING)
         if is_dropped:
             self._enter(State.READY, now)

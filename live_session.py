@@ -7,12 +7,11 @@ import time
 import cv2
 
 import live_recording
-from live_camera import BLACK, is_black
+from live_camera import BLACK, WAIT_SECONDS, is_black
 from live_picture import draw
 from live_state import Demo, State
 from live_view import view_of
 
-WAIT_SECONDS = 0.02  # for a picture, before the window looks at its keys again
 # Each picture is drawn once, for the networks need the cores; without a new one, so often:
 REDRAW_SECONDS = 0.1
 EDGE_SECONDS = 0.3  # a file that ends so close to either end of a recording fits it
@@ -124,7 +123,7 @@ class LiveSession:
         if self._saving is None or not self._saving.done():
             return
         try:
-            self.demo.tell(f"Saved to {self._saving.result().as_posix()}", now)
+            self.demo.saved(self._saving.result().as_posix(), now)
         except (OSError, ValueError, cv2.error) as error:
             self.demo.tell(f"Not saved: {error}", now)
         self._saving = None

@@ -89,6 +89,8 @@ class Demo:
         self._picker = None
         self._notice, self._notice_until = None, 0.0
         self._told_problem = None
+        self._kept = None  # the recording that was last asked to be saved
+        self._saved = None  # where the present one is, in words
 
     def key(self, key, now):
         """A key was pressed: a character, or `ESCAPE`."""
@@ -162,6 +164,13 @@ class Demo:
             return True
         return self.state is State.CONTINUOUS and self.steady.update(result.answer)
 
+    def saved(self, place, now):
+        """A recording is on disk."""
+        words = f"Saved to {place}"
+        if self.recording is self._kept:
+            self._saved = words
+        self.tell(words, now)
+
     def is_sure(self, answer):
         return answer.ranking[0][2] >= self.threshold
 
@@ -207,8 +216,10 @@ class Demo:
 
     def _ask_to_save(self, now):
         if self.result and self.state in RESTING:
-            self.tell("Saving ...", now)
-            self._save(self.recording, self.result)
+            self.tell(self._saved or "Saving ...", now)
+            if not self._saved:
+                self._kept = self.recording
+                self._save(self.recording, self.result)
         elif self.state in RESTING:
             self.tell("There is nothing to save yet: press Space to record.", now)
 
@@ -245,7 +256,7 @@ class Demo:
             self._enter(State.ANSWER, now)
 
     def _record(self, start):
-        self.result = None
+        self.result = self._saved = None
         self.recording = live_recording.Recording(
             start, self.seconds, self.num_frames, self._shown, self._keep_video
         )

@@ -24,10 +24,10 @@ import frame
 import predict
 import run_folder
 import stage
-from live_camera import Camera, check_file, parse_source
+from live_camera import WAIT_SECONDS, Camera, check_file, parse_source
 from live_picture import View, draw
 from live_recognition import Recognition, Result
-from live_session import WAIT_SECONDS, LiveSession
+from live_session import LiveSession
 from live_state import State
 from live_window import Window
 
@@ -83,12 +83,12 @@ def run_headless(
     live = LiveSession(camera, recognition, None, tell, **settings)
     last_words, state = None, None
     while not camera.has_ended and not (wanted and live.num_answers == wanted):
+        if live.demo.state in (State.READY, State.ANSWER):
+            live.press("c" if is_continuous else " ")
         live.step()
         _raise_problem(recognition)
         if live.shot is None and camera.problem:
             raise OSError(camera.problem)
-        if live.demo.state in (State.READY, State.ANSWER):
-            live.press("c" if is_continuous else " ")
         while unpaced and not (recognition.is_idle or recognition.problem):
             time.sleep(0.001)
         state = _say_once(state, f"{live.demo.state.value} ...")

@@ -191,12 +191,16 @@ def command_line(main, waits=True, resumes=True):
     """
     try:
         status = main() or 0
+        sys.stdout.flush()
     except KeyboardInterrupt:
         if waits:
             how = " The same command goes on from here." if resumes else ""
             print(f"\nStopped.{how}", file=sys.stderr, flush=True)
         # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.
         status, waits = 130, False
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
     except (OSError, ValueError) as error:
         if sys.flags.dev_mode:
             raise

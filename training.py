@@ -303,6 +303,8 @@ def _train_stream(run, architecture, stream, clips, workers, gpus):
 
 
 def _duration(minutes):
+    if minutes < 1:
+        return "a minute"
     if minutes < 100:
         return f"{minutes:.0f} minutes"
     return f"{minutes / 60:.0f} hours" if minutes < 6000 else f"{minutes / 1440:.0f} days"

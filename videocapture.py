@@ -7,8 +7,8 @@ reads   a camera; data_set/<dataset>/class.csv where no --sign is given
 writes  data_set/<dataset>/train/<sign>/0001.avi ...
 
 Space counts down, a flash and a beep start the recording, and each clip is shown again: Space keeps
-it, r records it anew. Clips are numbered on and never overwritten. They hold what the camera saw;
-only the window is mirrored.
+it, r records it anew; Esc stops. Clips are numbered on and never overwritten. They hold all that
+the camera saw, of which networks see what is in the box; only the window is mirrored.
 """
 
 import argparse
@@ -21,20 +21,29 @@ import cv2
 
 import dataset as data
 import disk
+import run_folder
 import stage
-from live_camera import BLACK, Camera, check_file, is_black, parse_source, probe_cameras
+from live_camera import (
+    BLACK,
+    WAIT_SECONDS,
+    Camera,
+    check_file,
+    is_black,
+    parse_source,
+    probe_cameras,
+)
 from live_capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
-from live_picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw
+from live_picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw, network_box
 from live_recording import FOURCC
 from live_state import FROZEN_SECONDS
 from live_window import Window
 
 TITLE = "Record your signs"
-SECONDS = data.PRESETS["laptop"].seconds
+PRESET = data.PRESETS["laptop"]
 FLASH_SECONDS = 0.15
-WAIT_SECONDS = 0.02
 FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 KEYS = "Space: record   q: quit"
+KEYS_OF_STOP = "Esc: stop   q: quit"
 
 
 def view_of(capture, camera, shot, now):
@@ -44,6 +53,7 @@ def view_of(capture, camera, shot, now):
     clip = f"{capture.sign}, clip {capture.number} of {capture.num_clips}"
     if shot:
         view.camera = cv2.flip(shot.image, 1)
+        view.box = network_box(shot.image.shape, PRESET.frame_size, PRESET.input_size)
     if camera.problem and capture.state is not State.REVIEW:
         view.heading, view.color, view.lines = "NO CAMERA", PURPLE, [("", camera.problem)]
     elif capture.state is State.READY:
@@ -51,17 +61,18 @@ def view_of(capture, camera, shot, now):
     elif capture.state is State.COUNTDOWN:
         view.heading, view.color = f"GET READY: {clip}", ORANGE
         view.big = str(max(1, math.ceil(COUNTDOWN_SECONDS - passed)))
+        view.keys = KEYS_OF_STOP
     elif capture.state is State.RECORDING:
         left = max(0.0, capture.seconds - passed)
         view.heading, view.color = f"RECORDING: {capture.sign}", RED
         view.bar, view.bar_text = left / capture.seconds, f"{left:.1f} s left"
-        view.keys = "q: quit"
+        view.keys = KEYS_OF_STOP
         if passed < FLASH_SECONDS:
             view.camera[:] = WHITE
     else:
         number = int(passed / capture.seconds * FRAMES_SHOWN_AGAIN) % FRAMES_SHOWN_AGAIN
         view.heading, view.color = f"KEEP IT? {clip}", BLUE
-        view.camera = cv2.flip(capture.recording.picked[number], 1)
+        view.camera, view.box = cv2.flip(capture.recording.picked[number], 1), None
         view.message = "This is what was recorded."
         view.keys = "Space: keep   r: redo   q: quit without it"
     return view
@@ -132,7 +143,7 @@ class Session:
         self.capture.wants_quit |= self.window.is_closed
 
 
-def record(dataset, signs, num_clips, source, seconds=SECONDS, suffix=".avi"):
+def record(dataset, signs, num_clips, source, seconds=PRESET.seconds, suffix=".avi"):
     """Records clips in a window until all are there or the person quits; returns how many."""
     busy = f"Another videocapture.py records into {dataset.video_dir}. Quit it first."
     with disk.lock(dataset.video_dir / ".recording.lock", busy):
@@ -191,8 +202,9 @@ def main(argv=None):
     suffix = f".{args.format}"
     num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix)
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
-    is_trained = any(Path("model").glob(f"{dataset.name}-{dataset.preset.name}-i3d-*"))
-    restart = " --restart" if is_trained else ""
+    wanted = (dataset.name, dataset.preset, "i3d")
+    trained = [(run.dataset, run.preset, run.architecture) for run in run_folder.all_runs()]
+    restart = " --restart" if wanted in trained else ""
     print(f"Next: python pipeline_i3d.py {dataset.flags()}{restart}, then python livedemo.py")
     return 0
 
@@ -212,8 +224,8 @@ def parse_arguments(argv):
     parser.add_argument(
         "--seconds",
         type=positive_seconds,
-        default=SECONDS,
-        help=f"length of a clip (default: {SECONDS:.0f}, as the live demo records)",
+        default=PRESET.seconds,
+        help=f"length of a clip (default: {PRESET.seconds:.0f}, as the live demo records)",
     )
     parser.add_argument(
         "--camera",

@@ -197,6 +197,21 @@ def test_i3d_answers_to_a_clip_that_arrives_as_to_the_whole(stepwise_run, used):
         assert min(abs(one - two), abs(two - three)) > 5 * TOLERANCE  # else the test would be blind
 
 
+def test_clips_that_arrive_together_do_not_mix(stepwise_run):
+    recognizer = Recognizer(stepwise_run.folder, "openvino", stepwise=True)
+    frames = moving_square(16, (2, 1), (40, 48))
+    answers = []
+    windows = recognizer.stream(14), recognizer.stream(14)
+    for images in zip(frames[:14], frames[2:], strict=True):
+        for window, image in zip(windows, images, strict=True):
+            window.add(image)
+    for start, window in zip((0, 2), windows, strict=True):
+        answers.append(window.answer().streams)
+        expected = recognizer.predict(frames[start : start + 14]).streams
+        assert answers[-1] == {name: pytest.approx(expected[name], abs=1e-6) for name in expected}
+    assert abs(answers[0]["flow"][0] - answers[1]["flow"][0]) > TOLERANCE
+
+
 def test_steps_are_kept_on_disk(stepwise_run, monkeypatch):
     converted = engine.open_networks(stepwise_run, "openvino")[2]["flow"]
     assert type(converted.clip()) is WholeClip

@@ -158,6 +158,29 @@ def test_only_an_answer_can_be_replayed_and_saved(stage):
     assert len(recording.picked) == NUM_FRAMES and result is stage.demo.result
 
 
+def test_a_recording_is_saved_once_and_again_where_that_failed(stage):
+    record(stage)
+    stage.answer()
+    stage.press("s")
+    stage.demo.tell("Not saved: the disk is full", stage.now)
+    stage.press("s")
+    assert len(stage.saved) == 2
+    stage.demo.saved("recording/1", stage.now)
+    stage.press("s")
+    assert len(stage.saved) == 2 and stage.demo.notice(stage.now) == "Saved to recording/1"
+
+
+def test_what_is_saved_late_is_not_the_next_recording(stage):
+    record(stage)
+    stage.answer()
+    stage.press("s")
+    record(stage)
+    stage.demo.saved("recording/1", stage.now)
+    stage.answer()
+    stage.press("s")
+    assert len(stage.saved) == 2
+
+
 def test_a_camera_lost_in_the_middle_drops_the_recording_and_comes_back(stage):
     stage.press(" ")
     stage.run(6.0)

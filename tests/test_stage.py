@@ -423,6 +423,24 @@ def test_a_script_ends_with_its_status_or_a_message(capsys, monkeypatch):
         stage.command_line(lambda: raise_error(KeyError("a bug shows its traceback")))
 
 
+@pytest.mark.skipif("sys.platform == 'win32'", reason="has no such error")
+@pytest.mark.parametrize("number", [1, 100_000])
+def test_a_reader_that_has_enough_ends_a_script_quietly(number, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    code = f"import stage; stage.command_line(lambda: print(input(), 'x' * {number}))"
+    script = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    script.stdout.close()
+    script.stdin.write(b"now\n")
+    script.stdin.close()
+    assert script.stderr.read() == b"" and script.wait(30) == 1
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
 def test_a_number_of_workers_is_a_whole_one_above_0(text):
     with pytest.raises(ValueError):

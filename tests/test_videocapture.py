@@ -11,6 +11,7 @@ import videocapture
 from live_camera import Shot
 from live_capture import COUNTDOWN_SECONDS, Capture, ClipFolder, State
 from live_recording import Recording
+from live_state import ESCAPE
 
 SECONDS = 2.0
 
@@ -68,6 +69,17 @@ def test_a_lost_camera_drops_what_was_begun(capture, seconds):
     capture.tick(1.0 + seconds)
     capture.lost(1.0 + seconds)
     assert capture.state is State.READY and capture.number == 1
+
+
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
+def test_escape_drops_what_was_begun_and_nothing_else(capture, seconds):
+    capture.key(" ", 1.0)
+    capture.tick(1.0 + seconds)
+    capture.key(ESCAPE, 1.0 + seconds)
+    assert capture.state is State.READY and capture.number == 1
+    now = record(capture, 10.0)
+    capture.key(ESCAPE, now)
+    assert capture.state is State.REVIEW
 
 
 def test_nothing_is_recorded_before_the_camera_shows_something():
