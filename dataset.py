@@ -34,7 +34,8 @@ class Preset:
     `frame_size` is what is stored and `input_size` what the network sees, both (height, width).
     With `subtract_mean` the RGB network looks at what differs from the clip's mean picture, which
     training from random weights needs and published weights do not know. With `cosine` the
-    learning rate of the second phase falls towards zero.
+    learning rate of the second phase falls towards zero. The epochs are for `epochs_for_clips`
+    training clips; `training.phases` gives fewer clips more epochs. 0: whatever their number.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Preset:
     learning_rate_all: float
     cosine: bool
     weights: str
+    epochs_for_clips: int = 0
 
 
 PRESETS = {
@@ -91,6 +93,7 @@ PRESETS = {
         learning_rate_all=1e-3,
         cosine=True,
         weights="none",
+        epochs_for_clips=480,
     ),
 }
 

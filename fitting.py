@@ -133,8 +133,10 @@ class EpochKeeper(keras.callbacks.Callback):
         self.learning_rate = self.phase.learning_rate_at(epoch - self.first_epoch)
         self.model.optimizer.learning_rate = self.learning_rate
         # A `.keras` file does not carry the random state of Dropout: on PyTorch the global one, on
-        # the other backends that of each layer.
-        keras.utils.set_random_seed(SEED_STEP * self.run.options["seed"] + epoch)
+        # the other backends that of each layer. TensorFlow, given a global seed, would optimize the
+        # graph of the training step anew, which takes seconds.
+        if keras.backend.backend() == "torch":
+            keras.utils.set_random_seed(SEED_STEP * self.run.options["seed"] + epoch)
         for number, layer in enumerate(self.network.layers):
             if hasattr(layer, "seed_generator"):
                 layer.seed_generator.state.assign([self.run.options["seed"] + number, epoch])

@@ -63,7 +63,9 @@ def train(
         return training.train_run(
             dataset, ARCHITECTURE, streams=streams, weights=weights, **settings
         )
-    dataset.preset = dataclasses.replace(dataset.preset, epochs_top=epochs_top, epochs_all=0)
+    dataset.preset = dataclasses.replace(
+        dataset.preset, epochs_top=epochs_top, epochs_all=0, epochs_for_clips=0
+    )
     feature.check(dataset, "i3d", weights, streams, settings.get("seed", 0))
     paths = [feature.find_weights(dataset.preset, stream, "i3d", weights) for stream in streams]
     options = {"top_only": True, "weights_sha256": [mobile_weights.fingerprint(p) for p in paths]}

@@ -15,6 +15,8 @@ import run_start
 import stage
 
 NOMINAL_NUM_SIGNS = 20  # of the network whose training step is timed beforehand
+MAX_EPOCHS = 100  # of a phase that has more of them because there are few clips
+START_SECONDS, BETWEEN_EPOCHS_SECONDS = 15, 0.7  # of a stream, of a small network
 MIXED_PRECISION = ("float16", "bfloat16")
 PRESET_FLAGS = {
     "batch_size": (int, "clips per step"),
@@ -130,7 +132,7 @@ def train_run(
         "gradient_accumulation": gradient_accumulation,
         **(further_options or {}),
     }
-    if not sum(phase.epochs for phase in phases(dataset.preset)):
+    if not dataset.preset.epochs_top + dataset.preset.epochs_all:
         raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
     folder = run_dir(dataset, architecture.name, run_name, seed)
     if restart:
@@ -195,12 +197,13 @@ def announce_duration(
     run = run_folder.Run(
         folder, architecture.name, dataset.name, dataset.preset, signs, {}, {}, options
     )
-    schedule = phases(dataset.preset)
+    schedule = phases(dataset.preset, num_clips)
     total = sum(phase.epochs for phase in schedule if not architecture.reads_features(phase))
     if not total:
         return
     per_clip = {stream: fitting.seconds_per_clip(run, stream, architecture) for stream in streams}
-    minutes = sum(per_clip.values()) * num_clips * total / 60
+    around = len(streams) * (START_SECONDS + BETWEEN_EPOCHS_SECONDS * total)
+    minutes = (sum(per_clip.values()) * num_clips * total + around) / 60
     parts = " and ".join(
         f"{seconds:.2f} s a clip for {stream}" for stream, seconds in per_clip.items()
     )
@@ -212,18 +215,27 @@ def announce_duration(
         print("With `--preset laptop` it takes minutes: smaller frames, a narrower network.")
 
 
-def phases(preset):
-    """The schedule of a preset: first the new top, then everything."""
+def phases(preset, num_clips):
+    """The schedule of a preset for a number of training clips: first the new top, then everything.
+
+    A network learns by steps. Where an epoch has few of them because there are few clips, there are
+    more epochs, so that their product stays.
+    """
+    times = max(1, preset.epochs_for_clips / max(num_clips, 1))
+
+    def scaled(epochs):
+        return max(epochs, min(MAX_EPOCHS, round(epochs * times)))
+
     return [
-        Phase("top", preset.epochs_top, preset.learning_rate_top),
-        Phase("all", preset.epochs_all, preset.learning_rate_all, preset.cosine),
+        Phase("top", scaled(preset.epochs_top), preset.learning_rate_top),
+        Phase("all", scaled(preset.epochs_all), preset.learning_rate_all, preset.cosine),
     ]
 
 
 def is_trained(run, stream):
     """Whether a stream has had all its epochs, or has ended early as it was told to."""
     past = history.History(run.folder, stream)
-    total = sum(phase.epochs for phase in phases(run.preset))
+    total = sum(phase.epochs for phase in phases(run.preset, run.data["train"]))
     epochs, _ = run.newest_checkpoint(stream)
     had_all = epochs >= total or past.has_stalled(run.options["patience"])
     return epochs > 0 and had_all and run.model_file(stream).is_file()
@@ -272,6 +284,8 @@ def from_arguments(args, presets=data.PRESETS):
     dataset = data.Dataset(args.dataset, args.preset, presets=presets)
     given = {field: getattr(args, field) for field in PRESET_FLAGS}
     given = {field: value for field, value in given.items() if value is not None}
+    if "epochs_top" in given or "epochs_all" in given:
+        given["epochs_for_clips"] = 0
     dataset.preset = dataclasses.replace(dataset.preset, **given)
     return dataset, {
         "run_name": args.run,
@@ -295,15 +309,18 @@ def _train_stream(run, architecture, stream, clips, workers, gpus):
     import fitting
 
     train, val = data.split_train_val(clips, run.data["val_fraction"])
-    print(f"{stream}: {len(train)} training clips, {len(val)} validation clips", flush=True)
+    schedule = phases(run.preset, len(train))
+    epochs = sum(phase.epochs for phase in schedule)
+    words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epochs"
+    print(f"{stream}: {words}", flush=True)
     run_start.name_signs_without_val(run, train, val)
-    fitting.fit_stream(run, stream, architecture, phases(run.preset), train, val, workers, gpus)
+    fitting.fit_stream(run, stream, architecture, schedule, train, val, workers, gpus)
     run.write()
     history.plot(run.folder)
 
 
 def _duration(minutes):
-    if minutes < 1:
+    if minutes < 1.5:
         return "a minute"
     if minutes < 100:
         return f"{minutes:.0f} minutes"

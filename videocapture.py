@@ -57,7 +57,8 @@ def view_of(capture, camera, shot, now):
     if camera.problem and capture.state is not State.REVIEW:
         view.heading, view.color, view.lines = "NO CAMERA", PURPLE, [("", camera.problem)]
     elif capture.state is State.READY:
-        view.heading, view.color, view.message = f"READY: {clip}", GREEN, "Press Space, then sign."
+        view.heading, view.color = f"READY: {clip}", GREEN
+        view.message = "Press Space, then sign inside the box, which is what networks see."
     elif capture.state is State.COUNTDOWN:
         view.heading, view.color = f"GET READY: {clip}", ORANGE
         view.big = str(max(1, math.ceil(COUNTDOWN_SECONDS - passed)))
@@ -202,6 +203,8 @@ def main(argv=None):
     suffix = f".{args.format}"
     num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix)
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
+    if not num_kept:
+        return 0
     wanted = (dataset.name, dataset.preset, "i3d")
     trained = [(run.dataset, run.preset, run.architecture) for run in run_folder.all_runs()]
     restart = " --restart" if wanted in trained else ""

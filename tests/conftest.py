@@ -96,6 +96,7 @@ TINY = dataclasses.replace(
     width_multiplier=0.0625,
     batch_size=4,
     epochs_all=3,
+    epochs_for_clips=0,
 )
 
 

@@ -28,6 +28,7 @@ MOBILE_TINY = dataclasses.replace(
     width_multiplier=TINY.width_multiplier,
     epochs_top=3,
     epochs_all=0,
+    epochs_for_clips=0,
 )
 
 

@@ -1,5 +1,6 @@
 """train_i3d.py, training.py, fitting.py, history.py: what a run holds, resuming, refusing."""
 
+import argparse
 import dataclasses
 import io
 import os
@@ -264,13 +265,34 @@ def test_accuracy_goes_before_loss(tmp_path):
 
 
 def test_phases_follow_the_preset():
-    top, everything = training.phases(data.PRESETS["full"])
+    top, everything = training.phases(data.PRESETS["full"], 8)
     assert (top.part, top.epochs, top.learning_rate) == ("top", 3, 1e-3)
     assert (everything.part, everything.epochs, everything.learning_rate) == ("all", 17, 1e-4)
     assert everything.learning_rate_at(16) == 1e-4
     falling = training.Phase("all", 10, 0.1, cosine=True)
     rates = [falling.learning_rate_at(epoch) for epoch in range(10)]
     assert rates[0] == 0.1 and rates == sorted(rates, reverse=True) and rates[-1] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("num_clips", "epochs"), [(0, 100), (16, 100), (48, 70), (480, 7), (40_000, 7)]
+)
+def test_few_clips_get_as_many_steps_in_more_epochs(num_clips, epochs):
+    preset = data.PRESETS["laptop"]
+    assert [phase.epochs for phase in training.phases(preset, num_clips)] == [0, epochs]
+    longer = dataclasses.replace(preset, epochs_all=150)
+    assert training.phases(longer, 480)[1].epochs == training.phases(longer, 16)[1].epochs == 150
+
+
+def test_epochs_that_are_asked_for_are_those_that_are_trained():
+    parser = argparse.ArgumentParser()
+    data.add_arguments(parser, default="toysigns")
+    training.add_arguments(parser)
+    arguments = ["--preset", "laptop", "--epochs-all", "9"]
+    dataset, _ = training.from_arguments(parser.parse_args(arguments))
+    assert training.phases(dataset.preset, 16)[1].epochs == 9
+    dataset, _ = training.from_arguments(parser.parse_args(arguments[:2]))
+    assert training.phases(dataset.preset, 16)[1].epochs == 100
 
 
 def test_class_weights_balance_the_signs():
