@@ -21,8 +21,8 @@ import cv2
 
 import dataset as data
 import disk
-import run_folder
 import stage
+import training
 from live_camera import (
     BLACK,
     WAIT_SECONDS,
@@ -205,9 +205,8 @@ def main(argv=None):
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
     if not num_kept:
         return 0
-    wanted = (dataset.name, dataset.preset, "i3d")
-    trained = [(run.dataset, run.preset, run.architecture) for run in run_folder.all_runs()]
-    restart = " --restart" if wanted in trained else ""
+    is_trained = (training.run_dir(dataset, "i3d") / "run.json").is_file()
+    restart = " --restart" if is_trained else ""
     print(f"Next: python pipeline_i3d.py {dataset.flags()}{restart}, then python livedemo.py")
     return 0
 
