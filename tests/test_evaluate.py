@@ -67,9 +67,10 @@ def test_scores_are_those_of_predicting_the_stored_frames(stored_dataset, traine
     assert answer.streams["flow"] == pytest.approx(streams["flow"][2].tolist(), abs=0.1)
 
 
-def test_other_splits_can_be_asked_for_and_missing_ones_are_named(trained_run, tmp_path):
+def test_other_splits_can_be_asked_for_and_missing_ones_are_named(trained_run, capsys):
     before = (trained_run / "evaluation.json").read_bytes()
     assert evaluate.evaluate(trained_run, "train")["num_videos"] == 8
+    assert "was trained on these clips" in capsys.readouterr().out
     assert evaluate.evaluate(trained_run, "val")["num_videos"] == 4
     evaluate.evaluate(trained_run)
     assert (trained_run / "evaluation.json").read_bytes() == before

@@ -256,6 +256,18 @@ def test_signs_are_recorded_shown_again_and_kept(start, tmp_path, clip):
     assert count / fps == pytest.approx(SECONDS, abs=0.05)
 
 
+@needs_display
+def test_where_nothing_was_recorded_no_training_is_proposed(start, clip):
+    program = start(
+        *("Record your signs", "videocapture.py", "--dataset", "my_signs", "--camera", clip),
+        *("--sign", "hello"),
+    )
+    program.wait_for(live_picture.GREEN)
+    program.press("q")
+    assert program.process.wait(10) == 0
+    assert "0 new clips" in program.output and "Next" not in program.output
+
+
 @pytest.mark.parametrize("size", [(480, 640), (640, 480), (72, 128), (1080, 1920)])
 @pytest.mark.parametrize("is_split", [False, True])
 def test_pictures_of_any_size_are_drawn_inside_their_place(size, is_split):

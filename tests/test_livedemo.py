@@ -209,7 +209,7 @@ def test_a_full_disk_while_saving_is_a_message(recognition, clip, tmp_path, monk
     live.camera.close()
 
 
-def test_headless_recordings_go_on_until_there_are_enough(run, clip):
+def test_headless_recordings_go_on_until_there_are_enough(run, clip, capsys):
     results = []
     livedemo.run_headless(
         run, clip, "auto", lambda kind, result: results.append(kind), unpaced=True, wanted=5
@@ -218,6 +218,7 @@ def test_headless_recordings_go_on_until_there_are_enough(run, clip):
     time.sleep(0.2)
     names = [thread.name for thread in threading.enumerate()]
     assert clip.name not in names
+    assert capsys.readouterr().err.count("countdown ...") == 5
 
 
 def test_a_file_is_watched_by_the_sliding_window_to_its_end(run, tmp_path, capsys, monkeypatch):

@@ -295,6 +295,25 @@ def test_epochs_that_are_asked_for_are_those_that_are_trained():
     assert training.phases(dataset.preset, 16)[1].epochs == 100
 
 
+@pytest.mark.parametrize(
+    ("num_clips", "per_clip", "duration"),
+    [
+        (480, 0.0, "a minute"),  # two starts of 15 s
+        (480, 0.5, "57 minutes"),
+        (480, 1.0, "2 hours"),
+        (4800, 6.0, "5 days"),
+        (10, 1.0, "36 minutes"),  # 100 epochs of both streams
+    ],
+)
+def test_the_time_that_training_will_take_is_told(
+    tmp_path, capsys, monkeypatch, num_clips, per_clip, duration
+):
+    monkeypatch.setattr(fitting, "seconds_per_clip", lambda *arguments: per_clip)
+    dataset = data.Dataset("my_signs", "laptop", tmp_path)
+    training.announce_duration(dataset, train_i3d.ARCHITECTURE, num_clips, {"seed": 0})
+    assert f"take about {duration} (" in capsys.readouterr().out
+
+
 def test_class_weights_balance_the_signs():
     assert fitting.balanced_class_weight(np.array([0, 0, 1, 1]), 2) is None
     classes = np.array([0] * 9 + [1] * 3)

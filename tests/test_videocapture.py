@@ -1,5 +1,7 @@
 """videocapture.py: which clip comes next, where it goes, and what is refused."""
 
+import types
+
 import numpy as np
 import pytest
 from conftest import numbered_frames, numbers_of, run_script
@@ -10,6 +12,7 @@ import frame
 import videocapture
 from live_camera import Shot
 from live_capture import COUNTDOWN_SECONDS, Capture, ClipFolder, State
+from live_picture import network_box
 from live_recording import Recording
 from live_state import ESCAPE
 
@@ -80,6 +83,15 @@ def test_escape_drops_what_was_begun_and_nothing_else(capture, seconds):
     now = record(capture, 10.0)
     capture.key(ESCAPE, now)
     assert capture.state is State.REVIEW
+
+
+def test_the_box_is_around_what_networks_see_but_not_in_the_recorded_clip(capture):
+    camera = types.SimpleNamespace(fps=30.0, problem=None)
+    shot = Shot(0.0, np.zeros((48, 64, 3), np.uint8))
+    box = videocapture.view_of(capture, camera, shot, 0.0).box
+    assert box == network_box(shot.image.shape, (70, 92), (56, 56))
+    now = record(capture, 1.0)
+    assert videocapture.view_of(capture, camera, shot, now).box is None
 
 
 def test_nothing_is_recorded_before_the_camera_shows_something():
