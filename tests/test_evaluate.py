@@ -41,6 +41,8 @@ def test_fusion_trusts_the_better_stream():
     half = np.array([[0.9, 0.1], [0.4, 0.6], [0.45, 0.55], [0.1, 0.9]])
     other = np.array([[0.45, 0.55], [0.1, 0.9], [0.9, 0.1], [0.55, 0.45]])
     assert 0.3 <= evaluate.choose_fusion_weight({"rgb": half, "flow": other}, classes) <= 0.7
+    # Where the clips cannot tell, neither stream is left out, however sure one is of itself.
+    assert evaluate.choose_fusion_weight({"rgb": right, "flow": np.eye(2)[classes]}, classes) == 0.5
 
 
 def test_evaluation_is_of_the_test_split_and_fits_its_parts(trained_run):
