@@ -21,10 +21,11 @@ import conversion
 import disk
 import network_input
 import run_folder
+import winograd
 from network_clip import FRAME, REST, STEP_FRAMES, TAIL, WHOLE
 
-# One more whenever `conversion.convert` or export.py makes other models.
-FORMAT, INT8_FORMAT = 2, 1
+# One more whenever conversion.py and winograd.py, or export.py, make other models.
+FORMAT, INT8_FORMAT = 3, 1
 CONTENTS_FILE = "contents.json"
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -58,6 +59,8 @@ def compiled_parts(run, stream, stepwise=False):
         run.model_file(stream), input_shape(run, stream), len(run.signs)
     )
     models = conversion.convert(model, stepwise=True)
+    for part in models.values():
+        winograd.rewrite(part)
     for place in places:
         with contextlib.suppress(OSError):
             store(models, place)

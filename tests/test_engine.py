@@ -18,6 +18,7 @@ import network_input
 import opticalflow
 import run_folder
 import train_i3d
+import winograd
 from i3d_layers import TOP_CONVOLUTION
 from network_clip import FRAME, FrameByFrameClip, StepwiseClip, WholeClip
 from predict import Recognizer
@@ -164,8 +165,9 @@ def test_a_sliding_window_answers_like_a_clip_of_the_same_frames(per_frame_run):
 
 @pytest.fixture
 def stepwise_run(run, tmp_path, monkeypatch):
-    """A run with networks of I3D that are long enough for steps, and count as worth them."""
+    """A run with networks of I3D that are long enough for steps, and count as large."""
     monkeypatch.setattr(i3d_steps, "MIN_PARAMETERS", 0)
+    monkeypatch.setattr(winograd, "MIN_GFLOP", 0)
     run = run_folder.Run.read(shutil.copytree(run.folder, tmp_path / "model" / "run"))
     run.preset = dataclasses.replace(run.preset, num_frames=14, subtract_mean=False)
     run.write()
