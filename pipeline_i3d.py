@@ -28,7 +28,11 @@ def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
     """Runs the stages from `first` on, with `settings` of training; returns the exit status."""
     stages = stage.Stages(STAGES[STAGES.index(first) :])
     is_drawn = dataset.name == "toysigns"
-    num_clips = (toysigns if is_drawn else prepare_chalearn).num_training_clips(dataset)
+    num_clips = (
+        toysigns.num_training_clips(dataset)
+        if is_drawn
+        else prepare_chalearn.num_training_clips(dataset, settings["val_fraction"])
+    )
     train_i3d.announce_duration(dataset, num_clips, **settings)
     if is_drawn:
         stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)

@@ -26,7 +26,11 @@ def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
     """`pipeline_i3d.run_pipeline` for this architecture; returns the exit status."""
     stages = stage.Stages(STAGES[STAGES.index(first) :])
     is_drawn = dataset.name == "toysigns"
-    num_clips = (toysigns if is_drawn else prepare_chalearn).num_training_clips(dataset)
+    num_clips = (
+        toysigns.num_training_clips(dataset)
+        if is_drawn
+        else prepare_chalearn.num_training_clips(dataset, settings["val_fraction"])
+    )
     train_mobile_lstm.announce_duration(dataset, num_clips, **settings)
     if is_drawn:
         stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)

@@ -95,8 +95,12 @@ def is_for(dataset):
     return any(map(label_list.find_lists, _default_sources(dataset)))
 
 
-def num_training_clips(dataset):
+def num_training_clips(dataset, val_fraction=data.VAL_FRACTION):
     """The number of training clips of a data set, also before it is prepared.
+
+    Args:
+        dataset: `Dataset`.
+        val_fraction: of them that is kept for validation where there are only videos.
 
     Raises:
         FileNotFoundError: there are neither videos nor lists.
@@ -108,7 +112,8 @@ def num_training_clips(dataset):
             rows, _ = label_list.read_lists(lists, labels)
             train = [row for row in rows if row.split == "train"]
             return sum(chosen is None or row.label in chosen for row in train)
-    return sum(video.split == "train" for video in dataset.videos())
+    train, _ = data.split_train_val(dataset.videos(), val_fraction)
+    return len(train)
 
 
 def _default_sources(dataset):

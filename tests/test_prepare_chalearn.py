@@ -867,3 +867,16 @@ def test_a_folder_of_own_videos_needs_no_preparation():
 def test_a_source_that_is_no_folder_is_named():
     with pytest.raises(FileNotFoundError, match="There is no elsewhere"):
         prepare_tiny(source="elsewhere")
+
+
+def test_training_clips_are_counted_without_those_that_validation_takes():
+    dataset = data.Dataset("my_signs", "laptop")
+    for sign in ("hello", "thanks"):
+        folder = dataset.video_dir / "train" / sign
+        folder.mkdir(parents=True)
+        for number in range(10):
+            (folder / f"{number}.avi").write_bytes(b"")
+    train, val = data.split_train_val(dataset.videos(), 0.2)
+    assert len(val) > 0
+    assert prepare_chalearn.num_training_clips(dataset, 0.2) == len(train)
+    assert prepare_chalearn.num_training_clips(dataset, 0) == 20
