@@ -24,7 +24,8 @@ import run_folder
 import winograd
 from network_clip import FRAME, REST, STEP_FRAMES, TAIL, WHOLE
 
-# One more whenever conversion.py and winograd.py, or export.py, make other models.
+# One more whenever other models are made: by conversion.py and winograd.py, and by conversion.py
+# and export.py.
 FORMAT, INT8_FORMAT = 3, 1
 CONTENTS_FILE = "contents.json"
 DIGEST_SIZE = hashlib.sha256().digest_size
