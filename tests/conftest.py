@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ NUMBER_BITS = 8
 sys.path.insert(0, str(ROOT))
 # As `run_folder.import_keras` sets it: tests that import Keras first must compute the same.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Programs that a shell starts in the background ignore Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import dataset as data  # noqa: E402
 import train_i3d  # noqa: E402
