@@ -76,9 +76,6 @@ def read_clip(path, num_frames, height, width):
     """Reads evenly picked frames of a video, or of a folder of images in the order of their names,
     of which 2 comes before 10.
 
-    Frames are picked among those that really decode, whatever the file's header says. A rotation
-    flag is respected. Only the picked frames are kept in memory.
-
     Args:
         path: video file or folder.
         num_frames: number of frames to pick; a shorter clip repeats frames.
@@ -92,27 +89,50 @@ def read_clip(path, num_frames, height, width):
         ValueError: nothing in the file can be decoded.
 
     Warns:
-        UserWarning: fewer frames decode than the header says; those are used.
+        UserWarning: see `pick_frames`.
     """
     path = Path(path)
     if path.is_dir():
         return _read_folder(path, num_frames, height, width)
     clip = np.empty((num_frames, height, width, 3), np.uint8)
+    pick_frames(path, num_frames, height, width, clip.__setitem__)
+    return clip
+
+
+def pick_frames(path, num_frames, height, width, take):
+    """Decodes a video and hands over evenly picked frames, one by one.
+
+    Frames are picked among those that really decode, whatever the file's header says. A rotation
+    flag is respected. Only one frame is kept in memory.
+
+    Args:
+        path: video file.
+        num_frames, height, width: as in `read_clip`.
+        take: called with (numbers, frame): which of the picked frames it is, a list of int from 0
+            to `num_frames - 1`, and uint8 BGR `(height, width, 3)`, which the next one overwrites.
+            Where the header was wrong, all numbers come again; the later frame counts.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: nothing in the file can be decoded.
+
+    Warns:
+        UserWarning: fewer frames decode than the header says; those are used.
+    """
     with open_video(path) as video:
         promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         guess = sample_indices(promised, num_frames) if promised > 0 else []
-        times = _decode(video, guess, clip)
+        times = _decode(video, guess, height, width, take)
     if not times:
         raise ValueError("no frame could be decoded")
     picked = sample_times(times, num_frames)
     if picked != guess:
         with open_video(path) as video:
-            _decode(video, picked, clip, last=picked[-1])
+            _decode(video, picked, height, width, take, last=picked[-1])
     if len(times) < promised:
         warnings.warn(
             f"only {len(times)} of {promised} promised frames decode; they are used", stacklevel=2
         )
-    return clip
 
 
 def fit_frame(image, height, width, out=None):
@@ -146,18 +166,15 @@ def fit_frame(image, height, width, out=None):
     return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, dst=out)
 
 
-def write_frames(folder, frames):
-    """Writes uint8 BGR frames as frame0000.jpg, frame0001.jpg, ... into the new `folder`."""
-    folder.mkdir()
-    for number, frame in enumerate(frames):
-        write_image(folder / f"frame{number:04d}.jpg", frame, JPEG_QUALITY)
-
-
 def write_image(path, image, jpeg_quality=JPEG_QUALITY):
     """Writes one image; unlike `cv2.imwrite` a full disk is an error."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if path.suffix == ".jpg" else []
-    encoded = cv2.imencode(path.suffix, image, quality)[1]
-    path.write_bytes(encoded.tobytes())
+    path.write_bytes(encode_image(path.suffix, image, jpeg_quality))
+
+
+def encode_image(suffix, image, jpeg_quality=JPEG_QUALITY):
+    """The bytes of an image file of the kind of `suffix`, such as ".jpg"."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if suffix == ".jpg" else []
+    return cv2.imencode(suffix, image, quality)[1].tobytes()
 
 
 def load_frames(folder):
@@ -208,10 +225,19 @@ def extract_frames(dataset, workers=None, rebuild=False):
 
 def cut_video(source, partial, num_frames, height, width):
     """One job of the stage: the video `source` to the new folder `partial`."""
+    files = [b""] * num_frames
+
+    def encode(numbers, image):  # while it is in the processor's cache
+        file = encode_image(".jpg", image)
+        for number in numbers:
+            files[number] = file
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        frames = read_clip(source, num_frames, height, width)
-    write_frames(partial, frames)
+        pick_frames(source, num_frames, height, width, encode)
+    partial.mkdir()
+    for number, file in enumerate(files):
+        (partial / f"frame{number:04d}.jpg").write_bytes(file)
     return "; ".join(str(warning.message) for warning in caught) or None
 
 
@@ -240,27 +266,26 @@ def open_video(path):
         video.release()
 
 
-def _decode(video, picked, clip, last=None):
-    """Reads on to the frame `last`, or the end, and puts the frames number `picked` into `clip`.
+def _decode(video, picked, height, width, take, last=None):
+    """Reads on to the frame `last`, or the end, and hands over the frames number `picked`.
 
     Returns:
         Time stamps of all frames in ms.
     """
-    rows = collections.defaultdict(list)
-    for row, number in enumerate(picked):
-        rows[number].append(row)
+    numbers = collections.defaultdict(list)
+    for number, index in enumerate(picked):
+        numbers[index].append(number)
+    fitted = np.empty((height, width, 3), np.uint8)
     times, image = [], None
     while (last is None or len(times) <= last) and video.grab():
-        if len(times) in rows:
-            first, *others = rows[len(times)]
-            # A frame that has its size already is decoded where it belongs: new memory costs time.
-            fits = image is not None and image.shape == clip.shape[1:]
-            decoded, image = video.retrieve(clip[first] if fits else image)
+        if len(times) in numbers:
+            decoded, image = video.retrieve(image)
             if not decoded:
                 continue
-            if not fits:
-                fit_frame(image, *clip.shape[1:3], out=clip[first])
-            clip[others] = clip[first]
+            fits = image.shape == fitted.shape
+            take(
+                numbers[len(times)], image if fits else fit_frame(image, height, width, out=fitted)
+            )
         times.append(video.get(cv2.CAP_PROP_POS_MSEC))
     return times
 

@@ -236,7 +236,9 @@ def stage_share(num_rounds):
             frames = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) for image in gray]
         else:
             frames = frame.read_clip(path, NUM_FRAMES, HEIGHT, WIDTH)
-        frame.write_frames(source, frames)
+        source.mkdir()
+        for number, image in enumerate(frames):
+            frame.write_image(source / f"frame{number:04d}.jpg", image)
         tvl1.TVL1.next = timed_next
         for number in range(num_rounds):
             spent.clear()

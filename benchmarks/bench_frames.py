@@ -2,11 +2,11 @@
 
     python benchmarks/bench_frames.py [CLIP ...]
 
-Both ways run in turn in one process on one core, by that process's processor time, which other
-programs disturb less; then the stage runs with one and with two workers, by the clock, which needs
-two idle cores. Without arguments the clips are made: one of toysigns, which is packed as ChaLearn's
-are (240x320, 10 fps, XVID), 480p and 720p at 30 fps. Before anything is timed, both ways must pick
-the same frames.
+Both ways hand over the picked frames, which the stage then encodes. They run in turn in one process
+on one core, by that process's processor time, which other programs disturb less; then the stage
+runs with one and with two workers, by the clock, which needs two idle cores. Without arguments the
+clips are made: one of toysigns, which is packed as ChaLearn's are (240x320, 10 fps, XVID), 480p and
+720p at 30 fps. Before anything is timed, both ways must pick the same frames.
 """
 
 import argparse
@@ -38,7 +38,7 @@ STAGE_CLIPS = 120
 STAGE_ROUNDS = 3
 
 
-def read_all_then_pick(path):
+def read_all_then_pick(path, take):
     """The plain way: decode and resize every frame, keep them all, pick at the end."""
     frames = []
     with frame.open_video(path) as video:
@@ -47,12 +47,20 @@ def read_all_then_pick(path):
             if not decoded:
                 break
             frames.append(frame.fit_frame(image, HEIGHT, WIDTH))
-    return np.stack([frames[i] for i in frame.sample_indices(len(frames), NUM_FRAMES)])
+    for number, index in enumerate(frame.sample_indices(len(frames), NUM_FRAMES)):
+        take([number], frames[index])
 
 
-def read_clip(path):
+def pick_at_once(path, take):
     """The project's way."""
-    return frame.read_clip(path, NUM_FRAMES, HEIGHT, WIDTH)
+    frame.pick_frames(path, NUM_FRAMES, HEIGHT, WIDTH, take)
+
+
+def picked(way, path):
+    """All that a way hands over, `(NUM_FRAMES, HEIGHT, WIDTH, 3)`."""
+    clip = np.zeros((NUM_FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    way(path, clip.__setitem__)
+    return clip
 
 
 def make_clips(folder):
@@ -86,13 +94,13 @@ def make_clip(path, height, width):
 
 def compare(path):
     """(processor seconds of the plain way, seconds of ours): medians over interleaved rounds."""
-    if not np.array_equal(read_all_then_pick(path), read_clip(path)):
+    if not np.array_equal(*(picked(way, path) for way in (read_all_then_pick, pick_at_once))):
         raise ValueError(f"{path}: the two ways do not pick the same frames.")
-    seconds = {read_all_then_pick: [], read_clip: []}
+    seconds = {read_all_then_pick: [], pick_at_once: []}
     for _ in range(ROUNDS):
         for way, measured in seconds.items():
             started = time.process_time()
-            way(path)
+            way(path, lambda numbers, image: None)
             measured.append(time.process_time() - started)
     return [statistics.median(measured) for measured in seconds.values()]
 
