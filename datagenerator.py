@@ -10,7 +10,7 @@ repeated exactly.
 import keras
 import numpy as np
 
-from network_input import stream_input
+from common.network_input import stream_input
 from opticalflow import load_clip
 
 TIME_SHIFT_RANGE = 0.1  # of the clip's length

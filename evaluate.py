@@ -11,24 +11,15 @@ The fusion weight is chosen on the validation clips. What is reported comes from
 is such a split, else from the validation clips themselves.
 """
 
-import argparse
 import json
 
-import numpy as np
-
-import comparison
-import dataset as data
-import disk
 import predict
-import run_folder
-import run_start
-import stage
-from network_input import stream_input
-from opticalflow import load_clip
-
-FUSION_WEIGHTS = np.linspace(0.025, 0.975, 39)
-NUM_CONFUSIONS = 10
-MAX_NAMED_SIGNS = 60  # more signs than this are numbered in the picture
+from common import command_line, disk, run_folder, stage
+from common import dataset as data
+from evaluation import comparison
+from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
+from evaluation.metrics import choose_fusion_weight, metrics, score
+from training import start
 
 
 def evaluate(run_dir, split=None, engine="auto"):
@@ -106,7 +97,7 @@ def stored_splits(run):
     """
     dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
     dataset.preset = run.preset
-    stored = run_start.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
+    stored = start.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
     flow = disk.read_parameters(dataset.flow_dir)
     if "flow" in run.streams and flow != run.flow:
         raise ValueError(
@@ -137,115 +128,6 @@ def _refuse_changed_signs(run, dataset):
             )
 
 
-def score(recognizer, clips):
-    """Every stream's probabilities for stored clips.
-
-    Returns:
-        ({stream: float32 `(num_clips, num_classes)`}, int array `(num_clips,)` of true classes).
-    """
-    run = recognizer.run
-    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
-    size, batch_size = run.preset.input_size, run.preset.batch_size
-    streams = {}
-    for stream in recognizer.streams:
-        folders = [dataset.stored_dir(stream) / clip.place() for clip in clips]
-        scores = []
-        for first in range(0, len(folders), batch_size):
-            batch = [
-                stream_input(stream, load_clip(stream, folder), *size)
-                for folder in folders[first : first + batch_size]
-            ]
-            scores.append(recognizer.probabilities(stream, np.stack(batch)))
-        streams[stream] = np.concatenate(scores)
-    return streams, np.array([run.labels.index(clip.label) for clip in clips])
-
-
-def choose_fusion_weight(streams, classes):
-    """The share of the RGB stream, by how many clips each share gets right.
-
-    A mean of `FUSION_WEIGHTS`, in which a weight w counts as w (1 - w) exp(clips right). So a few
-    clips that cannot tell leave both streams in, a stream that is right less often gets less, and
-    many clips decide.
-
-    Args:
-        streams: {"rgb", "flow": float `(num_clips, num_classes)`}.
-        classes: int `(num_clips,)`.
-
-    Returns:
-        float in (0, 1).
-    """
-    hits = np.array(
-        [
-            np.sum(predict.fuse(streams, weight).argmax(axis=1) == classes)
-            for weight in FUSION_WEIGHTS
-        ]
-    )
-    counts = FUSION_WEIGHTS * (1 - FUSION_WEIGHTS) * np.exp(hits - hits.max())
-    return float(round(np.average(FUSION_WEIGHTS, weights=counts), 2))
-
-
-def metrics(scores, classes):
-    """Top-1 and top-5 accuracy, and the mean over signs of each sign's top-1 accuracy.
-
-    Args:
-        scores: float `(num_clips, num_classes)`.
-        classes: int `(num_clips,)`.
-
-    Returns:
-        {"top1", "top5", "macro_recall"}, each 0 to 1.
-    """
-    best = np.argsort(-scores, axis=1, kind="stable")
-    hits = best == classes[:, None]
-    recalls = [np.mean(hits[classes == index, 0]) for index in np.unique(classes)]
-    return {
-        "top1": float(np.mean(hits[:, 0])),
-        "top5": float(np.mean(hits[:, :5].any(axis=1))),
-        "macro_recall": float(np.mean(recalls)),
-    }
-
-
-def confusion_matrix(predicted, classes, num_classes):
-    """int `(num_classes, num_classes)`: clips by true class (row) and predicted class (column)."""
-    matrix = np.zeros((num_classes, num_classes), int)
-    np.add.at(matrix, (classes, predicted), 1)
-    return matrix
-
-
-def most_confused(confusion):
-    """Up to `NUM_CONFUSIONS` of (count, true class, predicted class), most frequent first."""
-    pairs = [
-        (int(confusion[true, predicted]), int(true), int(predicted))
-        for true, predicted in np.argwhere(confusion)
-        if true != predicted
-    ]
-    return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:NUM_CONFUSIONS]
-
-
-def plot_confusion(confusion, run, split):
-    """Writes confusion.png: the share of each true sign's clips that went to each sign."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    names = [sign.name for sign in run.signs]
-    size = min(3 + 0.35 * len(names), 24)
-    figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
-    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if len(names) <= MAX_NAMED_SIGNS:
-        axis.set_xticks(range(len(names)), names, rotation=90)
-        axis.set_yticks(range(len(names)), names)
-        for true, predicted in np.argwhere(confusion):
-            color = "white" if share[true, predicted] > 0.5 else "black"
-            count = str(confusion[true, predicted])
-            axis.text(predicted, true, count, ha="center", va="center", color=color, fontsize=8)
-    axis.set(xlabel="recognised", ylabel="signed", title=f"{run.folder.name}, {split}, fused")
-    figure.colorbar(image, label="share of the sign's clips")
-    figure.savefig(run.folder / "confusion.png", dpi=100)
-    pyplot.close(figure)
-
-
 def print_metrics(result, run):
     """The content of evaluation.json as a table."""
     print(f"{run.folder}: {result['num_videos']} clips of {result['split']}")
@@ -259,9 +141,7 @@ def print_metrics(result, run):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
     parser.add_argument("--split", choices=data.SPLITS, help="default: test, else val")
     parser.add_argument("--engine", choices=predict.ENGINES, default="auto", help="default: auto")
@@ -276,4 +156,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main, resumes=False)
+    command_line.run(main, resumes=False)

@@ -12,7 +12,6 @@ calibrated on training clips and kept only if they lose at most one point of top
 clips. ONNX and --int8 need `pip install -r requirements-export.txt`.
 """
 
-import argparse
 import importlib
 import os
 import sys
@@ -20,17 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-import conversion
-import converted_files
-import disk
-import engine
 import evaluate
-import network_input
 import opticalflow
 import predict
-import run_folder
-import stage
-from network_clip import FRAME, WHOLE
+from common import command_line, disk, network_input, run_folder
+from common.keras_import import import_keras
+from inference import conversion, converted_files, engine
+from inference.clip import FRAME, WHOLE
+from inference.saved_network import open_network
 
 TOLERANCE = 1e-4  # largest difference from Keras, in probability
 NUM_COMPARED_CLIPS = 2
@@ -62,7 +58,7 @@ def export(run_dir, file_format):
     folder.mkdir(exist_ok=True)
     paths = []
     for stream in _streams(run):
-        model = run_folder.open_network(
+        model = open_network(
             run.model_file(stream), converted_files.input_shape(run, stream), len(run.signs)
         )
         with disk.partial_dir(folder) as partial:
@@ -220,7 +216,7 @@ def _calibration_clips(run, stream, clips):
 
 def _converted(run, stream):
     shape = converted_files.input_shape(run, stream)
-    model = run_folder.open_network(run.model_file(stream), shape, len(run.signs))
+    model = open_network(run.model_file(stream), shape, len(run.signs))
     return conversion.convert(model)
 
 
@@ -237,7 +233,7 @@ def _load_savedmodel(path):
 
 
 def _write_onnx(model, path):
-    keras = run_folder.import_keras()
+    keras = import_keras()
     signature = [keras.InputSpec(shape=model.input_shape, dtype="float32", name="clip")]
     conversion.plain_layers(model).export(
         path, format="onnx", verbose=False, input_signature=signature
@@ -272,9 +268,7 @@ FORMATS = {
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--format", choices=FORMATS, help="export float32 networks")
@@ -290,4 +284,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main, resumes=False)
+    command_line.run(main, resumes=False)

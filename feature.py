@@ -10,26 +10,20 @@ float16 (frames, features): a row per frame of a MobileNet, one row per video of
 `parameters.json` beside them says which network made them.
 """
 
-import argparse
 import concurrent.futures
 import functools
 import io
-import queue
-import threading
 
 import numpy as np
 
-import dataset as data
-import disk
-import i3d_weights
-import mobile_weights
-import network_input
-import run_folder
-import stage
+from common import command_line, disk, network_input, run_folder, stage
+from common import dataset as data
+from common.command_line import quote
+from common.presets import MOBILE_LSTM_PRESETS
+from inference.extractor import EXTRACTORS, ClipBatches, build_network, find_weights
 from opticalflow import load_clip
+from weights.files import fingerprint
 
-EXTRACTORS = (*mobile_weights.EXTRACTORS, "i3d")
-CLIPS_PER_BATCH = 4
 THREADS_PER_WORKER = 4  # that read clips while the network computes: enough to fill a batch
 
 
@@ -82,15 +76,19 @@ def extract_features(
         )
 
 
-def extract_streams(dataset, streams, extractor, weights=None, seed=0, workers=None, **_):
-    """`extract_features` of several streams; arguments of the training are accepted, too.
+def extract_streams(dataset, options, extractor):
+    """`extract_features` of the streams that a training is about.
+
+    Args:
+        dataset: `dataset.Dataset`.
+        options: `TrainingOptions`.
+        extractor: one of `EXTRACTORS`.
 
     Returns:
         one `stage.Report` for all.
     """
-    reports = [
-        extract_features(dataset, stream, extractor, weights, seed, workers) for stream in streams
-    ]
+    settings = extractor, options.weights, options.seed, options.workers
+    reports = [extract_features(dataset, stream, *settings) for stream in options.streams]
     total = reports[0]
     for report in reports[1:]:
         total.done += report.done
@@ -103,7 +101,7 @@ def default_weights(dataset, extractor):
     """The weights that training of this preset begins with."""
     if extractor == "i3d":
         return dataset.preset.weights
-    return data.MOBILE_LSTM_PRESETS[dataset.preset.name].weights
+    return MOBILE_LSTM_PRESETS[dataset.preset.name].weights
 
 
 def feature_parameters(dataset, stream, extractor, weights, seed):
@@ -116,7 +114,7 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
     path = find_weights(preset, stream, extractor, weights)
     return {
         "extractor": extractor,
-        "weights": mobile_weights.fingerprint(path),
+        "weights": fingerprint(path),
         "seed": seed if path is None else None,
         "width_multiplier": preset.width_multiplier,
         "input_size": preset.input_size,
@@ -125,24 +123,9 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
     }
 
 
-def find_weights(preset, stream, extractor, weights):
-    """The weight file of an extractor, or None for random weights.
-
-    Raises:
-        FileNotFoundError, ValueError: it is not there, or is of another kind.
-    """
-    if extractor == "i3d":
-        if weights == "none":
-            return None
-        path = i3d_weights.find_weights(weights, stream)
-        i3d_weights.check_weights(path, stream, preset.width_multiplier)
-        return path
-    return mobile_weights.find_weights(weights, extractor, preset.width_multiplier)
-
-
 def command(dataset, extractor, weights, seed=0):
     """The command that makes these features."""
-    flags = f" --weights {weights}" if weights != default_weights(dataset, extractor) else ""
+    flags = f" --weights {quote(weights)}" if weights != default_weights(dataset, extractor) else ""
     flags += f" --seed {seed}" if seed else ""
     extractor = "" if extractor == "mobilenet" else f" --extractor {extractor}"
     return f"python feature.py {dataset.flags()}{extractor}{flags}"
@@ -187,109 +170,6 @@ def feature_file(folder, clip):
     return folder / f"{clip.place()}.npy"
 
 
-def build_network(preset, stream, extractor, weights, seed=0):
-    """The network that makes features of a stream: of a frame, or with "i3d" of a clip.
-
-    Returns:
-        `keras.Model` from `(batch, height, width, channels)` to `(batch, features)`, or from
-        `(batch, num_frames, height, width, channels)` to `(batch, 1, features)`.
-    """
-    keras = run_folder.import_keras()
-    path = find_weights(preset, stream, extractor, weights)
-    keras.utils.set_random_seed(seed)
-    channels = network_input.CHANNELS[stream]
-    if extractor != "i3d":
-        import model_mobile
-
-        return model_mobile.build_extractor(
-            extractor, *preset.input_size, channels, preset.width_multiplier, path
-        )
-    import model_i3d
-
-    model = model_i3d.build_i3d(
-        preset.num_frames,
-        *preset.input_size,
-        channels,
-        width_multiplier=preset.width_multiplier,
-        subtract_mean=preset.subtract_mean and stream == "rgb",
-    )
-    if path:
-        i3d_weights.load_weights(model, path, with_top=False)
-    averaged = keras.layers.GlobalAveragePooling3D(keepdims=True)(model.output)
-    features = keras.layers.Reshape((1, model.output_shape[-1]))(averaged)
-    return keras.Model(model.input, features)
-
-
-class ClipBatches:
-    """A network for clips that several threads ask for: what has gathered is computed at once.
-
-    Args:
-        build: returns the network, a `keras.Model` of `build_network`; called once, when the first
-            clip comes.
-    """
-
-    def __init__(self, build):
-        self._build = build
-        self._network = None
-        self._waiting = queue.SimpleQueue()
-        self._computing = threading.Lock()
-
-    def open(self):
-        """Builds the network where that has not happened yet.
-
-        Raises:
-            ValueError: the weights do not fit.
-        """
-        self._network = self._network or self._build()
-
-    def features(self, clip):
-        """Features of one clip.
-
-        Args:
-            clip: float32 `(num_frames, height, width, channels)` of `network_input`.
-
-        Returns:
-            float32 `(num_frames, features)`, or `(1, features)` of I3D.
-        """
-        answer = concurrent.futures.Future()
-        self._waiting.put((clip, answer))
-        with self._computing:
-            while not answer.done():
-                self._compute([self._waiting.get() for _ in range(self._num_gathered())])
-        return answer.result()
-
-    def _num_gathered(self):
-        return min(self._waiting.qsize(), CLIPS_PER_BATCH)
-
-    def _compute(self, gathered):
-        try:
-            self.open()
-            clips = np.stack([clip for clip, _ in gathered])
-            features = clip_features(self._network, clips)
-        except BaseException as error:
-            for _, answer in gathered:
-                answer.set_exception(error)
-            return
-        for (_, answer), values in zip(gathered, features, strict=True):
-            answer.set_result(values)
-
-
-def clip_features(network, clips):
-    """What a network of `build_network` says of a batch of clips, all their frames at once.
-
-    Args:
-        network: `keras.Model`.
-        clips: float32 `(batch, num_frames, height, width, channels)`.
-
-    Returns:
-        float32 `(batch, num_frames, features)`, or `(batch, 1, features)` of I3D.
-    """
-    is_per_frame = len(network.input_shape) == 4
-    inputs = clips.reshape(-1, *clips.shape[2:]) if is_per_frame else clips
-    features = np.asarray(network.predict_on_batch(inputs))
-    return features.reshape(len(clips), -1, features.shape[-1])
-
-
 def write_features(source, partial, stream, preset, batches):
     """One job of the stage: the folder of JPEGs `source` to the new file `partial`."""
     stored = load_clip(stream, source)
@@ -304,8 +184,9 @@ def write_features(source, partial, stream, preset, batches):
     partial.write_bytes(file.getvalue())
 
 
-def add_arguments(parser):
-    """Adds --extractor and --weights to an `argparse` parser."""
+def main(argv=None):
+    parser = command_line.make_parser(__doc__)
+    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS})
     parser.add_argument(
         "--extractor", choices=EXTRACTORS, default="mobilenet", help="default: mobilenet"
     )
@@ -314,15 +195,6 @@ def add_arguments(parser):
         help="imagenet (of i3d: kinetics), none, or a file (default: imagenet or kinetics; laptop: "
         "none)",
     )
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data.add_arguments(parser)
-    stage.add_arguments(parser)
-    add_arguments(parser)
     parser.add_argument(
         "--stream", choices=[*run_folder.STREAMS, "both"], default="both", help="default: both"
     )
@@ -336,4 +208,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    command_line.run(main)

@@ -5,28 +5,26 @@
     python i3d_weights.py convert FILE OUT.h5
 
 The published files are those of github.com/dlpbc/keras-kinetics-i3d, release v0.2: I3D trained on
-ImageNet and Kinetics. weight_files.py lists the other formats that are read. Importing this module
+ImageNet and Kinetics. weights/files.py lists the other formats that are read. Importing this module
 does not import Keras.
 """
 
-import argparse
 import os
 import re
 from pathlib import Path
 
-import i3d_layers
-import stage
-import weight_download
-import weight_files
-import weight_fit
-from i3d_layers import (
+from common import command_line
+from common.run_folder import STREAMS
+from i3d.shapes import (
     CHANNELS_OF_STREAM,
     KINETICS_NUM_CLASSES,
     OTHER_STREAM,
     STEM_CONVOLUTION,
     TOP_CONVOLUTION,
+    differences,
+    weight_shapes,
 )
-from run_folder import STREAMS
+from weights import download, files, fit
 
 RELEASE_URL = "https://github.com/dlpbc/keras-kinetics-i3d/releases/download/v0.2"
 FILE_NAME = "{}_inception_i3d_imagenet_and_kinetics_tf_dim_ordering_tf_kernels_no_top.h5"
@@ -58,7 +56,7 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
         return _published(stream, with_top, base_url or RELEASE_URL)
     path = Path(weights)
     if not path.is_dir():
-        return weight_files.checkpoint_index(path)
+        return files.checkpoint_index(path)
     for wanted in (stream, OTHER_STREAM[stream])[: 2 if from_other_stream else 1]:
         if found := _in_folder(path, wanted):
             return found
@@ -82,10 +80,10 @@ def load_weights(model, path, with_top=True, from_other_stream=False):
 
     Args:
         model: a network of `model_i3d.build_i3d`.
-        path: file of any format that `weight_files.read` knows.
+        path: file of any format that `files.read` knows.
         with_top: load a classification layer of the same shape, too.
         from_other_stream: take weights of the other stream where the file holds those, with the
-            input channels of the first convolution averaged (see `weight_fit.change_stream`).
+            input channels of the first convolution averaged (see `fit.change_stream`).
 
     Raises:
         FileNotFoundError: it is not there.
@@ -97,12 +95,12 @@ def load_weights(model, path, with_top=True, from_other_stream=False):
         for layer in model.layers
         if layer.weights
     }
-    stored = weight_files.read(path)
+    stored = files.read(path)
     gives_logits = model.layers[-1].name == "logits"
     is_same_top = expected.get(TOP_CONVOLUTION) == stored.shapes().get(TOP_CONVOLUTION)
     if not gives_logits and not (with_top and is_same_top):
         expected.pop(TOP_CONVOLUTION, None)
-    layers = weight_fit.fitting_layers(stored, expected, from_other_stream)
+    layers = fit.fitting_layers(stored, expected, from_other_stream)
     for layer in model.layers:
         if layer.name in layers:
             layer.set_weights([layers[layer.name][weight.name] for weight in layer.weights])
@@ -114,8 +112,8 @@ def check_weights(path, stream, width_multiplier, from_other_stream=False):
     Raises:
         FileNotFoundError, ValueError: as in `load_weights`.
     """
-    expected = i3d_layers.weight_shapes(CHANNELS_OF_STREAM[stream], width_multiplier)
-    weight_fit.fitting_layers(weight_files.read(path), expected, from_other_stream)
+    expected = weight_shapes(CHANNELS_OF_STREAM[stream], width_multiplier)
+    fit.fitting_layers(files.read(path), expected, from_other_stream)
 
 
 def convert(source, target, stream=None, other_stream=False):
@@ -127,7 +125,7 @@ def convert(source, target, stream=None, other_stream=False):
         other_stream: turn RGB's weights into weights for flow, or flow's into RGB's.
 
     Returns:
-        `weight_files.StoredWeights` of what was written.
+        `files.StoredWeights` of what was written.
 
     Raises:
         FileNotFoundError, FileExistsError: `source` is not there, or `target` is.
@@ -140,11 +138,11 @@ def convert(source, target, stream=None, other_stream=False):
         raise FileNotFoundError(f"No folder {target.parent} to write {target.name} into.")
     stored = _read_any(source, stream)
     expected = _own_shapes(stored)
-    layers = weight_fit.fitting_layers(stored, expected)
+    layers = fit.fitting_layers(stored, expected)
     if other_stream:
-        layers = weight_fit.change_stream(layers)
-    weight_files.write_keras2({name: layers[name] for name in expected}, target)
-    return weight_files.read(target)
+        layers = fit.change_stream(layers)
+    files.write_keras2({name: layers[name] for name in expected}, target)
+    return files.read(target)
 
 
 def describe(source, stream=None):
@@ -159,10 +157,10 @@ def describe(source, stream=None):
         f"layers       {len(stored.layers)} with weights",
         f"parameters   {stored.num_parameters:,}",
     ]
-    lines += [f"sha256       {weight_files.sha256(path)}  {path.name}" for path in stored.paths]
+    lines += [f"sha256       {files.sha256(path)}  {path.name}" for path in stored.paths]
     if stored.stream is None:
         return lines, [f"no convolution {STEM_CONVOLUTION} of 2 or 3 channels"]
-    return lines, i3d_layers.differences(stored.layers, _own_shapes(stored))
+    return lines, differences(stored.layers, _own_shapes(stored))
 
 
 def _published(stream, with_top, base_url):
@@ -171,12 +169,12 @@ def _published(stream, with_top, base_url):
 
     def check(file):
         num_classes = KINETICS_NUM_CLASSES if with_top else None
-        expected = i3d_layers.weight_shapes(CHANNELS_OF_STREAM[stream], 1.0, num_classes)
-        weight_fit.fitting_layers(weight_files.read(file), expected)
+        expected = weight_shapes(CHANNELS_OF_STREAM[stream], 1.0, num_classes)
+        fit.fitting_layers(files.read(file), expected)
 
     try:
-        return weight_download.fetch(f"{base_url}/{name}", path, check, weight_files.HDF5_START)
-    except weight_download.UnreachableError as error:
+        return download.fetch(f"{base_url}/{name}", path, check, files.HDF5_START)
+    except download.UnreachableError as error:
         names = [name.replace(stream, other, 1) for other in STREAMS]
         raise FileNotFoundError(
             f"The Kinetics weights of the {stream} stream are not there, and cannot be downloaded: "
@@ -216,16 +214,16 @@ def _in_folder(folder, stream):
 
 def _read_any(source, stream):
     if source != "kinetics" and not Path(source).is_dir():
-        return weight_files.read(source)
+        return files.read(source)
     if stream is None:
         raise ValueError(f"{source} stands for two streams: add `--stream rgb` or `--stream flow`.")
-    return weight_files.read(find_weights(source, stream))
+    return files.read(find_weights(source, stream))
 
 
 def _own_shapes(stored):
     """What I3D of the stored stream, width and number of classes consists of."""
     channels = CHANNELS_OF_STREAM.get(stored.stream, 3)
-    return i3d_layers.weight_shapes(channels, stored.width_multiplier or 1.0, stored.num_classes)
+    return weight_shapes(channels, stored.width_multiplier or 1.0, stored.num_classes)
 
 
 def _print_description(source, stream, with_layers):
@@ -235,14 +233,14 @@ def _print_description(source, stream, with_layers):
         for layer, weights in _read_any(source, stream).shapes().items():
             print(f"  {layer}: {', '.join(f'{name} {shape}' for name, shape in weights.items())}")
     print(f"complete     {'no' if problems else 'yes'}")
-    for problem in weight_fit.shorten(problems):
+    for problem in fit.shorten(problems):
         print(f"  {problem}")
     return 1 if problems else 0
 
 
 def _add_commands(commands):
-    download = commands.add_parser("download", help="fetch the published Kinetics weights")
-    download.add_argument("--with-top", action="store_true", help="those with 400 classes")
+    fetch = commands.add_parser("download", help="fetch the published Kinetics weights")
+    fetch.add_argument("--with-top", action="store_true", help="those with 400 classes")
     inspect = commands.add_parser("inspect", help="say what a file holds")
     inspect.add_argument("file", help="file, checkpoint, run folder, or kinetics")
     inspect.add_argument("--layers", action="store_true", help="list all layers and shapes")
@@ -254,14 +252,12 @@ def _add_commands(commands):
         action="store_true",
         help="RGB weights for flow, or flow weights for RGB: input channels averaged and scaled",
     )
-    for command in (download, inspect, change):
+    for command in (fetch, inspect, change):
         command.add_argument("--stream", choices=STREAMS, help="of a folder or of kinetics")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     _add_commands(parser.add_subparsers(dest="command", required=True))
     args = parser.parse_args(argv)
     if args.command == "inspect":
@@ -276,4 +272,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main, resumes=False)
+    command_line.run(main, resumes=False)

@@ -13,23 +13,22 @@ the networks, or of a large I3D a third of them, are left to run when the record
 the window tells the keys.
 """
 
-import argparse
 import functools
 import json
 import sys
 import time
 import warnings
 
-import frame
 import predict
-import run_folder
-import stage
-from live_camera import WAIT_SECONDS, Camera, check_file, parse_source
-from live_picture import View, draw
-from live_recognition import Recognition, Result
-from live_session import LiveSession
-from live_state import State
-from live_window import Window
+from common import command_line, run_folder
+from common.command_line import COUNT
+from common.video import read_clip
+from live.camera import WAIT_SECONDS, Camera, check_file, parse_source
+from live.picture import View, draw
+from live.recognition import Recognition, Result
+from live.session import LiveSession
+from live.state import State
+from live.window import Window
 
 TITLE = "Sign language recognition"
 DEFAULT_THRESHOLD = 0.5
@@ -107,7 +106,7 @@ def run_headless(
 
 def recognise_file(run, path, engine, tell, mirror=False):
     """A video file as one clip, its frames picked over its whole length as for training."""
-    frames = frame.read_clip(path, run.preset.num_frames, *run.preset.frame_size)
+    frames = read_clip(path, run.preset.num_frames, *run.preset.frame_size)
     if mirror:
         frames = frames[:, :, ::-1]
     recognizer = predict.Recognizer(run.folder, engine)
@@ -163,9 +162,7 @@ def main(argv=None):
 
 
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
     parser.add_argument(
         "--camera",
@@ -194,7 +191,7 @@ def parse_arguments(argv):
     )
     parser.add_argument(
         "--recordings",
-        type=stage.positive_int,
+        type=COUNT,
         metavar="N",
         help="with --headless: quit after N recordings (a file is played as a camera then)",
     )
@@ -213,4 +210,4 @@ def probability(text):
 
 
 if __name__ == "__main__":
-    stage.command_line(main, waits=False)
+    command_line.run(main, waits=False)

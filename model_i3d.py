@@ -18,8 +18,8 @@ import numbers
 import keras
 from keras import layers, ops
 
-from fast_layers import FastBatchNormalization, FastConv3D, FastMaxPooling3D
-from i3d_layers import (
+from i3d.fast_layers import FastBatchNormalization, FastConv3D, FastMaxPooling3D
+from i3d.shapes import (
     INCEPTION_CHANNELS,
     KINETICS_NUM_CLASSES,
     STEM_UNITS,

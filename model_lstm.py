@@ -16,8 +16,8 @@ import keras
 from keras import layers, ops
 
 from model_i3d import SubtractMean
-from network_clip import PER_FRAME
 
+PER_FRAME = "per_frame"  # the layer that maps every frame to features by itself
 FEATURE_MOMENTUM = 0.9  # of the running mean and variance of features
 
 

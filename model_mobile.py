@@ -1,6 +1,6 @@
 """Extractors: networks of `keras.applications` without their top, one frame in, features out.
 
-    path = mobile_weights.find_weights("imagenet", "mobilenet")
+    path = mobile.find_weights("imagenet", "mobilenet")
     extractor = model_mobile.build_extractor("mobilenet", 224, 224, 3, weights=path)
 
 Size, preprocessing and weights of each are those of `keras.applications`. Import this module before
@@ -17,8 +17,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mobile_weights import EXTRACTORS
-from network_input import HALF_RANGE
+from common.network_input import HALF_RANGE
+from weights.mobile import EXTRACTORS
 
 CHANNELS = (2, 3)  # optical flow, RGB
 MIN_SIZE_PX = {"mobilenet": 32, "mobilenet_v3_small": 32, "inception_v3": 75}

@@ -10,18 +10,17 @@ One gray JPEG per frame: dx above dy, each clipped to 20 pixels and mapped to 0.
 flow of a clip is zero. `parameters.json` beside them says which method made them.
 """
 
-import argparse
 import functools
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-import dataset as data
-import disk
 import frame
-import stage
-from network_input import quantise_flow, restore_flow
+from common import command_line, disk, stage
+from common import dataset as data
+from common.network_input import quantise_flow, restore_flow
+from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_image
 
 FLOW_BOUND_PX = 20.0
 # Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
@@ -192,7 +191,7 @@ def write_flow(folder, flow):
     for number, codes in enumerate(map(quantise_flow, flow)):
         # (height, width, 2) -> dx above dy
         image = np.concatenate([codes[..., 0], codes[..., 1]])
-        frame.write_image(folder / f"flow{number:04d}.jpg", image, FLOW_JPEG_QUALITY)
+        write_image(folder / f"flow{number:04d}.jpg", image, FLOW_JPEG_QUALITY)
 
 
 def load_flow(folder):
@@ -202,7 +201,7 @@ def load_flow(folder):
         uint8 codes of `quantise_flow`, `(num_frames, height, width, 2)`.
     """
     paths = sorted(folder.glob("flow*.jpg"))
-    codes = np.stack([frame.read_image(path, cv2.IMREAD_GRAYSCALE) for path in paths])
+    codes = np.stack([read_image(path, cv2.IMREAD_GRAYSCALE) for path in paths])
     return np.stack(np.split(codes, 2, axis=1), axis=-1)
 
 
@@ -224,7 +223,7 @@ def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
     disk.claim(dataset.flow_dir, parameters, command, rebuild)
     jobs = [stage.Job(clip.path, dataset.flow_dir / clip.place(), str(clip.path)) for clip in clips]
     preset = dataset.preset
-    size = int(2 * preset.num_frames * np.prod(preset.frame_size) * frame.BYTES_PER_PIXEL)
+    size = int(2 * preset.num_frames * np.prod(preset.frame_size) * BYTES_PER_PIXEL)
     flow_one = functools.partial(clip_to_flow, algorithm=algorithm, num_frames=preset.num_frames)
     return stage.run("opticalflow", flow_one, jobs, dataset.flow_dir, workers, bytes_per_job=size)
 
@@ -258,13 +257,13 @@ def show(dataset, folder):
         frames = frame.load_frames(dataset.frame_dir / clip.place())
         sheet = contact_sheet(frames, restore_flow(load_flow(clip.path)))
         path = folder / f"{label}_{clip.name}.png"
-        frame.write_image(path, sheet)
+        write_image(path, sheet)
         print(path)
 
 
 def contact_sheet(frames, flow):
     """A row of `SHOWN_FRAMES` frames above a row of their coloured flow, uint8 BGR."""
-    picked = frame.sample_indices(len(frames), min(SHOWN_FRAMES, len(frames)))
+    picked = sample_indices(len(frames), min(SHOWN_FRAMES, len(frames)))
     return np.vstack(
         [
             np.hstack([frames[i] for i in picked]),
@@ -286,11 +285,8 @@ def _color_wheel():
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data.add_arguments(parser)
-    stage.add_arguments(parser)
+    parser = command_line.make_parser(__doc__)
+    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS})
     parser.add_argument(
         "--algorithm", choices=ALGORITHMS, default="tvl1", help="flow method (default: tvl1)"
     )
@@ -308,4 +304,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    command_line.run(main)

@@ -7,59 +7,37 @@
 Finished work is skipped; an interrupted pipeline goes on where it stopped.
 """
 
-import argparse
-import functools
+import dataclasses
 
-import dataset as data
 import evaluate
 import feature
-import frame
-import opticalflow
-import prepare_chalearn
-import stage
-import toysigns
 import train_i3d
-import training
+from common import command_line
+from training import pipeline
+from training.run import run_dir
 
-STAGES = "toysigns prepare_chalearn frame opticalflow feature train_i3d evaluate".split()
+STAGES = (*pipeline.VIDEO_STAGES, "feature", "train_i3d", "evaluate")
 
 
-def run_pipeline(dataset, first=STAGES[0], workers=None, **settings):
-    """Runs the stages from `first` on, with `settings` of training; returns the exit status."""
-    stages = stage.Stages(STAGES[STAGES.index(first) :])
-    is_drawn = dataset.name == "toysigns"
-    num_clips = (
-        toysigns.num_training_clips(dataset)
-        if is_drawn
-        else prepare_chalearn.num_training_clips(dataset, settings["val_fraction"])
-    )
-    train_i3d.announce_duration(dataset, num_clips, **settings)
-    if is_drawn:
-        stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
-    if prepare_chalearn.is_for(dataset):
-        stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
-    stages.run("frame", frame.extract_frames, dataset, workers=workers)
-    stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
-    if settings["top_only"]:
-        extract = functools.partial(feature.extract_streams, extractor="i3d", workers=workers)
-        stages.run("feature", extract, dataset, **settings)
-    stages.run("train_i3d", train_i3d.train, dataset, **{**settings, "resume": True})
-    run = training.run_dir(dataset, "i3d", settings["run_name"], settings["seed"])
+def run_pipeline(dataset, options, first=STAGES[0]):
+    """Runs the stages from `first` on; `options` are those of the training. The exit status."""
+    stages = pipeline.Stages(STAGES, first)
+    num_clips = pipeline.num_training_clips(dataset, options.val_fraction)
+    train_i3d.announce_duration(dataset, num_clips, options)
+    pipeline.run_video_stages(stages, dataset, options.workers)
+    if options.top_only:
+        stages.run("feature", feature.extract_streams, dataset, options, "i3d")
+    resuming = dataclasses.replace(options, resume=True)
+    stages.run("train_i3d", train_i3d.train, dataset, resuming)
+    run = run_dir(dataset, "i3d", options.run, options.seed)
     stages.run("evaluate", evaluate.evaluate_if_new, run)
     return stages.finish(run, dataset.videos()[-1].path)
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data.add_arguments(parser, default="toysigns")
-    parser.add_argument("--from", dest="first", choices=STAGES, default=STAGES[0], help="stage")
-    train_i3d.add_arguments(parser)
-    args = parser.parse_args(argv)
-    dataset, settings = train_i3d.from_arguments(args)
-    return run_pipeline(dataset, args.first, **settings)
+    options_class = train_i3d.I3DOptions
+    return pipeline.run_command(argv, __doc__, STAGES, options_class, run_pipeline)
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    command_line.run(main)

@@ -7,7 +7,6 @@ reads   model/<run>/ (the newest one by default), video files, folders of images
 prints  the most probable signs, fused and per stream
 """
 
-import argparse
 import collections
 import copy
 import dataclasses
@@ -18,13 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-import dataset as data
-import frame
-import network_input
 import opticalflow
-import run_folder
-import stage
-from engine import ENGINES, open_networks
+from common import command_line, network_input, run_folder
+from common import dataset as data
+from common.command_line import COUNT
+from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
+from inference.engine import ENGINES, open_networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +141,7 @@ class ClipStream:
 
     def __init__(self, recognizer, num_frames):
         preset = recognizer.run.preset
-        picked = frame.sample_indices(num_frames, preset.num_frames)
+        picked = sample_indices(num_frames, preset.num_frames)
         self.newest_flow = None  # of the newest frame, as `FlowStream.next` gives it
         self._recognizer = recognizer
         self._frame_size = preset.frame_size
@@ -161,7 +159,7 @@ class ClipStream:
         self._num_added += 1
         if not times_used:
             return
-        image = frame.fit_frame(image, *self._frame_size)
+        image = fit_frame(image, *self._frame_size)
         for _ in range(times_used):
             if self._flow_stream:
                 self.newest_flow = self._flow_stream.next(image)
@@ -233,7 +231,7 @@ def find_clips(paths):
             raise FileNotFoundError(f"No file or folder {path}.")
         below = sorted(path.rglob("*")) if path.is_dir() else []
         if path.is_file() or any(
-            item.suffix.lower() in frame.IMAGE_SUFFIXES and item.parent == path for item in below
+            item.suffix.lower() in IMAGE_SUFFIXES and item.parent == path for item in below
         ):
             clips.append(path)
             continue
@@ -262,13 +260,11 @@ def print_answer(path, answer, labels, num_shown):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="video file or folder")
     parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: auto")
-    parser.add_argument("--top", type=stage.positive_int, default=5, help="signs shown, default 5")
+    parser.add_argument("--top", type=COUNT, default=5, help="signs shown, default 5")
     parser.add_argument("--json", action="store_true", help="a JSON object per clip and line")
     args = parser.parse_args(argv)
     clips = find_clips(args.clips)
@@ -280,9 +276,7 @@ def main(argv=None):
     failed = 0
     for path in clips:
         try:
-            answer = recognizer.predict(
-                frame.read_clip(path, preset.num_frames, *preset.frame_size)
-            )
+            answer = recognizer.predict(read_clip(path, preset.num_frames, *preset.frame_size))
         except (OSError, ValueError) as error:
             print(f"failed: {path}: {error}", file=sys.stderr)
             failed += 1
@@ -295,4 +289,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main, resumes=False)
+    command_line.run(main, resumes=False)

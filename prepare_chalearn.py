@@ -23,11 +23,11 @@ import dataclasses
 import functools
 from pathlib import Path
 
-import dataset as data
-import label_list
-import stage
-import video_source
-from sorting_plan import Plan
+from chalearn import label_list, video_source
+from chalearn.sorting_plan import Plan
+from common import command_line, stage
+from common import dataset as data
+from common.command_line import SHARE_TO_HALF
 
 TRANSFERS = ("copy", "move", "link")
 CHALEARN_PAGE = "https://chalearnlap.cvc.uab.cat/dataset/21/description/"
@@ -242,17 +242,9 @@ def _print_splits(dataset):
         print(f"{split}: {len(labels):,} videos of {len(set(labels))} signs")
 
 
-def _fraction(text):
-    """An `argparse` type."""
-    value = float(text)
-    if not 0 <= value <= 0.5:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 0.5, received {text}")
-    return value
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="folder below data_set/")
+    command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"], **stage.OPTIONS})
     parser.add_argument(
         "--source",
         metavar="DIR",
@@ -276,12 +268,11 @@ def main(argv=None):
         )
     parser.add_argument(
         "--val-fraction",
-        type=_fraction,
+        type=SHARE_TO_HALF,
         default=0.0,
         metavar="F",
         help="without a val list, this share of train becomes val (default: 0)",
     )
-    stage.add_arguments(parser)
     flags = vars(parser.parse_args(argv))
     dataset = data.Dataset(flags.pop("dataset"))
     report = prepare(dataset, **flags)
@@ -291,4 +282,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    command_line.run(main)

@@ -81,47 +81,20 @@ the right one), and
 """
 
 import argparse
-import dataclasses
-import random
 import zipfile
 
-import cv2
-import numpy as np
-
-import disk
-import gesture
-import scene
-import signer
-import stage
-from dataset import SPLITS, Dataset, Sign, write_class_file
+from common import command_line, disk, stage
+from common.command_line import COUNT, quote
+from common.dataset import OPTIONS, SPLITS, Dataset, Sign, write_class_file
+from toy import gesture, scene
+from toy.clip import render_clip
+from toy.plan import plan_split
 
 VERSION = 1  # of what is drawn; files of another version are refused
 CLIPS_PER_SIGN = (60, 8, 12)  # train, val, test
-NUM_SIGNERS = (40, 8, 12)  # train, val, test; nobody is in two of them
-CLIPS_PER_FOLDER = 200
-FIRST_FOLDER = {"train": "train", "val": "valid", "test": "test"}  # as ChaLearn calls them
 EXPECTED_CLIP_BYTES = 200_000
 ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 WORK_DIR, LOCK_FILE = ".toysigns", ".toysigns.lock"
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """One clip to render. `number` counts from 1 within its split, and `label` is 1 to 8."""
-
-    split: str
-    number: int
-    label: int
-    signer_seed: str
-    clip_seed: str
-
-    def member(self, kind):
-        """The path in the zip and the list of the "M" (colour) or "K" (depth) video."""
-        folder = (self.number - 1) // CLIPS_PER_FOLDER + 1
-        return f"{FIRST_FOLDER[self.split]}/{folder:03d}/{self.file_name(kind)}"
-
-    def file_name(self, kind):
-        return f"{kind}_{self.number:05d}.avi"
 
 
 def make_dataset(dataset, seed=0, clips_per_sign=CLIPS_PER_SIGN, workers=None, rebuild=False):
@@ -143,7 +116,7 @@ def make_dataset(dataset, seed=0, clips_per_sign=CLIPS_PER_SIGN, workers=None, r
     """
     folder = dataset.video_dir
     parameters = {"seed": seed, "clips_per_sign": list(clips_per_sign), "version": VERSION}
-    command = f"python toysigns.py --dataset {dataset.name}"
+    command = f"python toysigns.py --dataset {quote(dataset.name)}"
     _refuse_foreign(folder)
     busy = f"Another process renders {folder}. Wait for it, or stop it."
     with disk.lock(folder / LOCK_FILE, busy):
@@ -164,67 +137,6 @@ def make_dataset(dataset, seed=0, clips_per_sign=CLIPS_PER_SIGN, workers=None, r
 def num_training_clips(dataset):
     """The number of training clips that `make_dataset` makes of `dataset` by default."""
     return len(gesture.SIGNS) * CLIPS_PER_SIGN[0]
-
-
-def plan_split(split, seed, clips_per_sign):
-    """The clips of one split in their final order, shuffled over signs.
-
-    Returns:
-        list of `Plan`. Every sign is performed by the same signers, as far as numbers allow.
-    """
-    rng = random.Random(f"{seed} {split}")
-    number = SPLITS.index(split)
-    first = sum(NUM_SIGNERS[:number])
-    signers = list(range(first, first + NUM_SIGNERS[number]))
-    rng.shuffle(signers)
-    clips = [
-        (
-            label,
-            f"{seed} signer {signers[repeat % len(signers)]}",
-            f"{seed} {split} {name} {repeat}",
-        )
-        for label, name in enumerate(gesture.SIGNS, start=1)
-        for repeat in range(clips_per_sign)
-    ]
-    rng.shuffle(clips)
-    return [Plan(split, number, *clip) for number, clip in enumerate(clips, start=1)]
-
-
-def render_clip(sign, signer_seed, clip_seed):
-    """Draws one clip.
-
-    Args:
-        sign: one of `gesture.SIGNS`.
-        signer_seed: number or text; who performs.
-        clip_seed: number or text; how it is performed, and where.
-
-    Returns:
-        colour, uint8 BGR `(num_frames, 240, 320, 3)`, and depth, uint8 `(num_frames, 240, 320)`,
-        lighter where nearer; 40 to 50 frames, `scene.FRAMES_PER_SECOND`.
-    """
-    person = signer.invent_signer(random.Random(signer_seed))
-    rng = random.Random(clip_seed)
-    motion = gesture.perform(sign, person, rng)
-    joints = signer.arm_joints(person, motion.wrists)
-    camera = scene.place_camera(len(joints), rng)
-    wall = scene.paint_background(rng)
-    drawing = np.empty_like(wall)
-    size = (scene.WIDTH_PX, scene.HEIGHT_PX)
-    colour = np.empty((len(joints), *size[::-1], 3), np.uint8)
-    depth = np.empty((len(joints), *size[::-1]), np.uint8)
-    depth[:] = scene.depth_wall()
-    for frame, (arms, sway, tilt) in enumerate(
-        zip(joints, motion.sway, motion.head_tilt, strict=True)
-    ):
-        np.copyto(drawing, wall)
-        origin, zoom = camera.origin + camera.scale * sway, scene.SUPERSAMPLING
-        canvas = scene.Canvas(drawing, zoom * origin, zoom * camera.scale)
-        signer.draw_signer(canvas, person, arms, tilt)
-        picture = cv2.resize(drawing, size, interpolation=cv2.INTER_AREA)
-        colour[frame] = camera.develop(picture, frame)
-        canvas = scene.Canvas(depth[frame], origin, camera.scale)
-        signer.draw_depth(canvas, person, arms, tilt)
-    return colour, depth
 
 
 def render_files(plan, partial):
@@ -307,34 +219,29 @@ def _write_zip(path, folder, clips):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--dataset",
-        default="toysigns",
-        metavar="NAME",
-        help="folder below data_set/ (default: toysigns)",
-    )
+    options = {"dataset": OPTIONS["dataset"], **stage.OPTIONS}
+    command_line.add_flags(parser, options, dataset="toysigns")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument(
         "--clips-per-sign",
-        type=stage.positive_int,
+        type=COUNT,
         nargs=3,
         default=CLIPS_PER_SIGN,
         metavar=("TRAIN", "VAL", "TEST"),
-        help="clips of each sign in each split (default: 40 8 12)",
+        help="clips of each sign in each split (default: 60 8 12)",
     )
-    stage.add_arguments(parser)
-    options = parser.parse_args(argv)
-    dataset = Dataset(options.dataset)
+    args = parser.parse_args(argv)
+    dataset = Dataset(args.dataset)
     report = make_dataset(
-        dataset, options.seed, tuple(options.clips_per_sign), options.workers, options.rebuild
+        dataset, args.seed, tuple(args.clips_per_sign), args.workers, args.rebuild
     )
     if not report.failed:
         print(
             f"Zips and label lists are in {dataset.video_dir}. "
-            f"Next: python prepare_chalearn.py --dataset {dataset.name}"
+            f"Next: python prepare_chalearn.py --dataset {quote(dataset.name)}"
         )
     return report.exit_status
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    command_line.run(main)

@@ -8,44 +8,54 @@
 reads   data_temp/<dataset>/<preset>/{frame,oflow}/<split>/<class>/<video>/*.jpg
 writes  model/<run>/  rgb.keras flow.keras run.json history.csv curves.png checkpoint/
 
-Numbers come from the preset (dataset.py); the schedule's are flags too. Ctrl-C leaves a usable
-model. From random weights the first phase has no epochs.
+Numbers come from the preset (common/presets.py); the schedule's are flags too. Ctrl-C leaves a
+usable model. From random weights the first phase has no epochs.
 """
 
-import argparse
 import dataclasses
 import functools
 
-import dataset as data
 import feature
 import i3d_weights
-import mobile_weights
-import network_input
-import run_folder
-import stage
-import training
+from common import command_line, network_input
+from common.command_line import documented, option
+from inference import extractor
+from training import forecast
+from training.options import TrainingOptions, run_command
+from training.run import Architecture, train_run
+from weights.files import fingerprint
 
 EPOCHS_TOP_ONLY = 20  # where the preset has none
 
 
-def train(
-    dataset,
-    weights=None,
-    streams=run_folder.STREAMS,
-    weights_from_other_stream=False,
-    top_only=False,
-    **settings,
-):
+@documented
+@dataclasses.dataclass(frozen=True)
+class I3DOptions(TrainingOptions):
+    """What a training of I3D can be told. The schedule is the preset's."""
+
+    weights: str | dict | None = option(
+        None,
+        "to begin with: kinetics (downloaded once), none, or a file or folder: Keras HDF5, "
+        "TensorFlow checkpoint, PyTorch state dict, a run of this project",
+        is_recorded=True,
+        of_default="the preset's",
+    )
+    weights_from_other_stream: bool = option(
+        False, "where --weights has weights of one stream only, begin the other with them, too"
+    )
+    top_only: bool = option(
+        False,
+        "train only a new top, in seconds, on features of `feature.py --extractor i3d`",
+        is_recorded=True,
+    )
+
+
+def train(dataset, options=None):
     """Trains the streams that are not trained yet.
 
     Args:
         dataset: `Dataset` whose frames and flow are stored; its preset holds the schedule.
-        weights: "kinetics", "none", or a file or folder (see `i3d_weights.find_weights`); by
-            default the preset's.
-        streams: "rgb" and "flow", or one of them.
-        weights_from_other_stream: a stream that `weights` has none for begins with the other's.
-        top_only: train nothing but the new top, on features that feature.py has stored.
-        settings: further arguments of `training.train_run`.
+        options: `I3DOptions`.
 
     Returns:
         `stage.Report`; its output is the run's folder.
@@ -55,56 +65,36 @@ def train(
         ValueError: the features were made with other weights, or the run is unfinished, busy, or
             was made with other data or settings.
     """
-    if not dataset.temp_dir.is_dir() and not dataset.video_dir.is_dir():
-        dataset.stored_clips("rgb")  # raises: a wrong name comes before missing weights
+    dataset.refuse_if_unknown()  # a wrong name comes before missing weights
+    options = options or I3DOptions()
     epochs_top = dataset.preset.epochs_top or EPOCHS_TOP_ONLY
-    weights = _set_weights(dataset, weights, streams, weights_from_other_stream, top_only)
-    if not top_only:
-        return training.train_run(
-            dataset, ARCHITECTURE, streams=streams, weights=weights, **settings
-        )
+    weights = _set_weights(dataset, options)
+    options = dataclasses.replace(options, weights=weights)
+    if not options.top_only:
+        return train_run(dataset, ARCHITECTURE, options)
     dataset.preset = dataclasses.replace(
         dataset.preset, epochs_top=epochs_top, epochs_all=0, epochs_for_clips=0
     )
-    feature.check(dataset, "i3d", weights, streams, settings.get("seed", 0))
-    paths = [feature.find_weights(dataset.preset, stream, "i3d", weights) for stream in streams]
-    options = {"top_only": True, "weights_sha256": [mobile_weights.fingerprint(p) for p in paths]}
-    return training.train_run(
-        dataset,
-        TOP_ONLY,
-        streams=streams,
-        weights=weights,
-        further_options=options,
-        **settings,
+    feature.check(dataset, "i3d", weights, options.streams, options.seed)
+    paths = [
+        extractor.find_weights(dataset.preset, stream, "i3d", weights) for stream in options.streams
+    ]
+    return train_run(
+        dataset, TOP_ONLY, options, {"weights_sha256": [fingerprint(path) for path in paths]}
     )
 
 
-def announce_duration(
-    dataset,
-    num_clips,
-    weights=None,
-    run_name=None,
-    seed=0,
-    weights_from_other_stream=False,
-    top_only=False,
-    restart=False,
-    **settings,
-):
+def announce_duration(dataset, num_clips, options):
     """Checks that the weights are there, and says how long training will take without a GPU.
 
     Args:
-        dataset, weights, weights_from_other_stream, top_only, settings: as in `train`.
+        dataset: `Dataset`.
         num_clips: expected number of training clips.
-        run_name, seed, restart: as in `training.train_run`.
+        options: `I3DOptions`.
     """
-    streams = settings["streams"]
-    _set_weights(dataset, weights, streams, weights_from_other_stream, top_only)
-    if top_only:
-        return
-    options = {"seed": seed, "weights": "none"}
-    training.announce_duration(
-        dataset, ARCHITECTURE, num_clips, options, run_name, streams, restart
-    )
+    _set_weights(dataset, options)
+    if not options.top_only:
+        forecast.announce_duration(dataset, ARCHITECTURE, num_clips, options)
 
 
 def build(run, stream):
@@ -157,20 +147,21 @@ def top(model):
     return keras.Model(model.get_layer("global_avg_pool").output, model.output, name="i3d_top")
 
 
-ARCHITECTURE = training.Architecture("i3d", build, set_trainable)
-TOP_ONLY = training.Architecture(
+ARCHITECTURE = Architecture("i3d", build, set_trainable)
+TOP_ONLY = Architecture(
     "i3d", build, set_trainable, top, functools.partial(feature.files, extractor="i3d")
 )
 
 
-def _set_weights(dataset, weights, streams, from_other_stream, top_only):
+def _set_weights(dataset, options):
     """What run.json says of the weights to begin with, which are there and fit.
 
     From random ones the first phase has no epochs.
     """
-    if top_only and from_other_stream:
+    from_other_stream = options.weights_from_other_stream
+    if options.top_only and from_other_stream:
         raise ValueError("--top-only and --weights-from-other-stream do not go together.")
-    weights = weights or dataset.preset.weights
+    weights = options.weights or dataset.preset.weights
     if weights == "none":
         dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
         return weights
@@ -180,53 +171,15 @@ def _set_weights(dataset, weights, streams, from_other_stream, top_only):
             f"The Kinetics weights are those of a network of width 1, that of --preset "
             f"{dataset.preset.name} is {width:g}. Use `--preset full`, or `--weights none`."
         )
-    for stream in streams:
+    for stream in options.streams:
         path = i3d_weights.find_weights(weights, stream, from_other_stream)
         i3d_weights.check_weights(path, stream, width, from_other_stream)
     return {"of_either_stream": str(weights)} if from_other_stream else str(weights)
 
 
-def add_arguments(parser):
-    """Adds the flags of training to an `argparse` parser."""
-    training.add_arguments(parser)
-    parser.add_argument(
-        "--weights",
-        help="kinetics (downloaded once), none, or a file or folder: Keras HDF5, TensorFlow "
-        "checkpoint, PyTorch state dict, a run of this project (default: the preset's)",
-    )
-    parser.add_argument(
-        "--weights-from-other-stream",
-        action="store_true",
-        help="where --weights PATH has weights of one stream only, begin the other with them, too",
-    )
-    parser.add_argument(
-        "--top-only",
-        action="store_true",
-        help="train only a new top, in seconds, on features of `feature.py --extractor i3d`",
-    )
-
-
-def from_arguments(args):
-    """(Dataset, keyword arguments of `train`) from parsed flags."""
-    dataset, settings = training.from_arguments(args)
-    return dataset, {
-        **settings,
-        "weights": args.weights,
-        "weights_from_other_stream": args.weights_from_other_stream,
-        "top_only": args.top_only,
-    }
-
-
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    data.add_arguments(parser)
-    add_arguments(parser)
-    dataset, settings = from_arguments(parser.parse_args(argv))
-    run = train(dataset, **settings).output
-    print(f"Next: python evaluate.py --model {run.as_posix()}")
+    run_command(argv, __doc__, I3DOptions, train)
 
 
 if __name__ == "__main__":
-    stage.command_line(main)
+    command_line.run(main)

@@ -11,7 +11,6 @@ it, r records it anew; Esc stops. Clips are numbered on and never overwritten. T
 the camera saw, of which networks see what is in the box; only the window is mirrored.
 """
 
-import argparse
 import concurrent.futures
 import math
 import sys
@@ -19,11 +18,11 @@ from pathlib import Path
 
 import cv2
 
-import dataset as data
-import disk
-import stage
-import training
-from live_camera import (
+from common import command_line, disk
+from common import dataset as data
+from common.command_line import COUNT
+from common.presets import PRESETS
+from live.camera import (
     BLACK,
     WAIT_SECONDS,
     Camera,
@@ -32,14 +31,15 @@ from live_camera import (
     parse_source,
     probe_cameras,
 )
-from live_capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
-from live_picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw, network_box
-from live_recording import FOURCC
-from live_state import FROZEN_SECONDS
-from live_window import Window
+from live.capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
+from live.picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw, network_box
+from live.recording import FOURCC
+from live.state import FROZEN_SECONDS
+from live.window import Window
+from training.run import run_dir
 
 TITLE = "Record your signs"
-PRESET = data.PRESETS["laptop"]
+PRESET = PRESETS["laptop"]
 FLASH_SECONDS = 0.15
 FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 KEYS = "Space: record   q: quit"
@@ -205,24 +205,20 @@ def main(argv=None):
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
     if not num_kept:
         return 0
-    is_trained = (training.run_dir(dataset, "i3d") / "run.json").is_file()
+    is_trained = (run_dir(dataset, "i3d") / "run.json").is_file()
     restart = " --restart" if is_trained else ""
     print(f"Next: python pipeline_i3d.py {dataset.flags()}{restart}, then python livedemo.py")
     return 0
 
 
 def parse_arguments(argv):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--list", action="store_true", help="only show which cameras there are")
-    parser.add_argument("--dataset", metavar="NAME", help="folder below data_set/, made if missing")
+    command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"]}, dataset=None)
     parser.add_argument(
         "--sign", nargs="+", metavar="SIGN", help="signs to record (default: those of class.csv)"
     )
-    parser.add_argument(
-        "--clips", type=stage.positive_int, default=10, help="clips of each sign (default: 10)"
-    )
+    parser.add_argument("--clips", type=COUNT, default=10, help="clips of each sign (default: 10)")
     parser.add_argument(
         "--seconds",
         type=positive_seconds,
@@ -257,4 +253,4 @@ def positive_seconds(text):
 
 
 if __name__ == "__main__":
-    stage.command_line(main, waits=False)
+    command_line.run(main, waits=False)

@@ -7,7 +7,6 @@ Runs the architecture's pipeline for each seed (what is trained already is not t
 plays the test clips of each model backwards and with their frames shuffled.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -19,12 +18,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import dataset as data  # noqa: E402
 import frame  # noqa: E402
-import run_folder  # noqa: E402
-import training  # noqa: E402
+from common import dataset as data  # noqa: E402
+from common import run_folder  # noqa: E402
+from common.stage import command_line  # noqa: E402
 from predict import Recognizer  # noqa: E402
-from stage import command_line  # noqa: E402
 
 REVERSED = {
     "swipe_left": "swipe_right",
@@ -58,9 +56,7 @@ def motion_tests(run, dataset):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--architecture", choices=run_folder.ARCHITECTURES, default="i3d")
     args = parser.parse_args(argv)

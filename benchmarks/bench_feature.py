@@ -7,13 +7,14 @@ Linux; elsewhere on one thread of the network), with the same network of random 
 anything is timed, both must give the same features.
 """
 
-import argparse
 import os
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from common.presets import PRESETS
 
 if hasattr(os, "sched_setaffinity"):  # before TensorFlow counts the cores
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -25,9 +26,8 @@ sys.path.insert(0, str(ROOT))
 
 from bench_training import store_clips  # noqa: E402
 
-import dataset as data  # noqa: E402
 import feature  # noqa: E402
-import network_input  # noqa: E402
+from common import network_input  # noqa: E402
 from opticalflow import load_clip  # noqa: E402
 
 STREAM = "rgb"
@@ -88,12 +88,10 @@ def compare(preset, rounds):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each way")
     rounds = parser.parse_args(argv).rounds
-    rows = {name: compare(preset, rounds) for name, preset in data.PRESETS.items()}
+    rows = {name: compare(preset, rounds) for name, preset in PRESETS.items()}
     print(f"\n{'frames per second':20}{'a predict each':>16}{'ours':>8}{'ratio':>8}{'wanted':>8}")
     for name, (slow, quick) in rows.items():
         print(f"{name:20}{slow:16.1f}{quick:8.1f}{quick / slow:8.2f}{WANTED:8.1f}")

@@ -23,6 +23,7 @@ cores with AVX-512, other pairs than below (OpenCV: 395 on its own, so read the 
     work arrays that begin at a cache line                                 8.1
 
 Tried and left out: dual variables carried from scale to scale (as many iterations, 0.06 px away
+from common.video import read_clip, write_image
 from OpenCV's flow); a 32-bit column counter for the padding's mask (no gain).
 """
 
@@ -78,9 +79,8 @@ def gray_clip(path, height=HEIGHT, width=WIDTH):
     """A clip as the stages store it, in gray; a drawn one if `path` is None."""
     if path is None:
         return textured_frames(NUM_FRAMES, height, width)
-    import frame
 
-    frames = frame.read_clip(path, NUM_FRAMES, height, width)
+    frames = read_clip(path, NUM_FRAMES, height, width)
     return [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in frames]
 
 
@@ -215,7 +215,6 @@ def machine_gain(num_rounds):
 
 def stage_share(num_rounds):
     """Share of the stage's time (read JPEGs, solve, write JPEGs) that the solver takes."""
-    import frame
     import opticalflow
 
     spent = []
@@ -235,10 +234,10 @@ def stage_share(num_rounds):
             gray = textured_frames(NUM_FRAMES, HEIGHT, WIDTH)
             frames = [cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) for image in gray]
         else:
-            frames = frame.read_clip(path, NUM_FRAMES, HEIGHT, WIDTH)
+            frames = read_clip(path, NUM_FRAMES, HEIGHT, WIDTH)
         source.mkdir()
         for number, image in enumerate(frames):
-            frame.write_image(source / f"frame{number:04d}.jpg", image)
+            write_image(source / f"frame{number:04d}.jpg", image)
         tvl1.TVL1.next = timed_next
         for number in range(num_rounds):
             spent.clear()
@@ -285,12 +284,10 @@ def packed_instructions():
     """How many packed multiplications and square roots the compiled solver has."""
     import numba
 
-    import tvl1_band
-    import tvl1_compiler
-    import tvl1_llvm
+    from tvl1 import band, compiler, llvm
 
-    solve = numba.njit(**tvl1_llvm.COMPILE_OPTIONS)(tvl1_band.solve_band)
-    solve.compile(tvl1_compiler.compiled_solver().signatures[0])  # code from disk has no text
+    solve = numba.njit(**llvm.COMPILE_OPTIONS)(band.solve_band)
+    solve.compile(compiler.compiled_solver().signatures[0])  # code from disk has no text
     text = "\n".join(solve.inspect_asm().values())
     return {name: len(re.findall(pattern, text)) for name, pattern in PACKED.items()}
 

@@ -9,7 +9,6 @@ clips are made: one of toysigns, which is packed as ChaLearn's are (240x320, 10 
 720p at 30 fps. Before anything is timed, both ways must pick the same frames.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -19,15 +18,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.video import fit_frame, open_video, pick_frames, sample_indices
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench_flow import machine_gain  # noqa: E402
 
-import dataset as data  # noqa: E402
 import frame  # noqa: E402
-import scene  # noqa: E402
 import toysigns  # noqa: E402
-from stage import command_line  # noqa: E402
+from common import dataset as data  # noqa: E402
+from common.stage import command_line  # noqa: E402
+from toy import scene  # noqa: E402
 
 NUM_FRAMES, HEIGHT, WIDTH = 40, 240, 320
 CLIP_SIZES = {"480p": (480, 640), "720p": (720, 1280)}
@@ -41,19 +42,19 @@ STAGE_ROUNDS = 3
 def read_all_then_pick(path, take):
     """The plain way: decode and resize every frame, keep them all, pick at the end."""
     frames = []
-    with frame.open_video(path) as video:
+    with open_video(path) as video:
         while True:
             decoded, image = video.read()
             if not decoded:
                 break
-            frames.append(frame.fit_frame(image, HEIGHT, WIDTH))
-    for number, index in enumerate(frame.sample_indices(len(frames), NUM_FRAMES)):
+            frames.append(fit_frame(image, HEIGHT, WIDTH))
+    for number, index in enumerate(sample_indices(len(frames), NUM_FRAMES)):
         take([number], frames[index])
 
 
 def pick_at_once(path, take):
     """The project's way."""
-    frame.pick_frames(path, NUM_FRAMES, HEIGHT, WIDTH, take)
+    pick_frames(path, NUM_FRAMES, HEIGHT, WIDTH, take)
 
 
 def picked(way, path):
@@ -123,9 +124,7 @@ def time_stage(root, clip):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("clips", nargs="*", type=Path, help="videos to time instead of made ones")
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)

@@ -15,7 +15,6 @@ Engines whose packages are missing are left out: 8 bits need requirements-export
     python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -26,13 +25,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from common.presets import PRESETS
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from inference_server import ENGINES, Server, prepare  # noqa: E402
 
-import dataset as data  # noqa: E402
-import run_folder  # noqa: E402
+from common import run_folder  # noqa: E402
 
 MATRIX_SIZE = 3072
 AGREEMENT = 1e-4  # largest difference of two probabilities of float32 engines
@@ -107,8 +107,8 @@ def time_starts(folder):
     """
     clip = folder.parent / "clip"
     clip.mkdir()
-    for number in range(data.PRESETS["full"].num_frames):
-        image = np.full((*data.PRESETS["full"].frame_size, 3), 5 * number, np.uint8)
+    for number in range(PRESETS["full"].num_frames):
+        image = np.full((*PRESETS["full"].frame_size, 3), 5 * number, np.uint8)
         cv2.imwrite(str(clip / f"{number:02}.png"), image)
     alone = folder.parent / "alone"
     alone.mkdir()
@@ -163,9 +163,7 @@ def speed_goals(seconds, product, work):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--stream", choices=run_folder.STREAMS, default="flow")
     parser.add_argument("--rounds", type=int, default=5, help="timed clips of each engine")

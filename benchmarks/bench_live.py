@@ -15,7 +15,6 @@ window is a real one where there is a display or Xvfb; else its pictures are dra
 nobody.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import os
@@ -27,25 +26,31 @@ import tempfile
 import time
 from pathlib import Path
 
+from common.keras_import import import_keras
+from common.presets import MOBILE_LSTM_PRESETS, PRESETS
+from common.video import read_clip
+from inference.saved_network import load_model, open_network
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
-import conversion  # noqa: E402
-import converted_files  # noqa: E402
-import dataset as data  # noqa: E402
-import frame  # noqa: E402
 import livedemo  # noqa: E402
 import opticalflow  # noqa: E402
 import predict  # noqa: E402
-import run_folder  # noqa: E402
-from live_camera import Camera  # noqa: E402
-from live_recognition import Recognition  # noqa: E402
-from live_session import LiveSession  # noqa: E402
-from live_state import State  # noqa: E402
-from live_window import Window  # noqa: E402
+from common import dataset as data  # noqa: E402
+from common import run_folder  # noqa: E402
+from inference import (
+    conversion,  # noqa: E402
+    converted_files,  # noqa: E402
+)
+from live.camera import Camera  # noqa: E402
+from live.recognition import Recognition  # noqa: E402
+from live.session import LiveSession  # noqa: E402
+from live.state import State  # noqa: E402
+from live.window import Window  # noqa: E402
 
 DEFAULT_CLIP = ROOT.parent / "shared" / "data" / "ksl" / "Seoul" / "Seoul_example1.mp4"
 NUM_SIGNS = 20
@@ -90,7 +95,7 @@ class CountingWindow:
 
 def make_run(folder, preset, streams, architecture="i3d"):
     """A run with networks of random weights."""
-    run_folder.import_keras()
+    import_keras()
     import train_i3d
     import train_mobile_lstm
 
@@ -114,12 +119,12 @@ def make_int8(run, clip):
 
     export.require("int8")
     preset = run.preset
-    frames = frame.read_clip(clip, preset.num_frames, *preset.frame_size)
+    frames = read_clip(clip, preset.num_frames, *preset.frame_size)
     stored = {"rgb": frames, "flow": opticalflow.frames_to_flow(frames)}
     for stream in run.streams:
         inputs = predict.network_input.stream_input(stream, stored[stream], *preset.input_size)
         shape = converted_files.input_shape(run, stream)
-        model = run_folder.open_network(run.model_file(stream), shape, NUM_SIGNS)
+        model = open_network(run.model_file(stream), shape, NUM_SIGNS)
         models = export.quantise(conversion.convert(model), [inputs])
         converted_files.store(models, converted_files.int8_dir(run, stream))
 
@@ -139,8 +144,8 @@ def drawn_clip(path):
 def time_old_way(run, clip, rounds):
     """Median seconds of flow, and of each stream's Keras `predict`, after recording."""
     preset = run.preset
-    frames = frame.read_clip(clip, preset.num_frames, *preset.frame_size)
-    networks = {s: run_folder.load_model(run.model_file(s), compile=False) for s in run.streams}
+    frames = read_clip(clip, preset.num_frames, *preset.frame_size)
+    networks = {s: load_model(run.model_file(s), compile=False) for s in run.streams}
     seconds = {name: [] for name in ("tvl1", *networks)}
     for round_number in range(rounds + 1):  # the first one warms up
         started = time.perf_counter()
@@ -267,9 +272,7 @@ def print_row(what, value, target=""):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--clip", type=Path, default=DEFAULT_CLIP, help="video to play as a camera")
     parser.add_argument("--rounds", type=int, default=3, help="recordings each (default: 3)")
     parser.add_argument(
@@ -284,7 +287,7 @@ def main(argv=None):
 def measure(args, scratch, has_display):
     """Prints the table."""
     clip = args.clip if args.clip.is_file() else drawn_clip(scratch / "drawn.avi")
-    full = data.PRESETS["full"]
+    full = PRESETS["full"]
     runs = {
         "flow stream": make_run(scratch / "flow", full, ("flow",)),
         "both streams": make_run(scratch / "both", full, ("rgb", "flow")),
@@ -337,7 +340,7 @@ def measure_engine(engine, run, clip, window, rounds, streams, old_seconds):
 
 def measure_mobile(scratch, clip, window, rounds, i3d_seconds):
     """Prints the row of MobileNet and LSTM beside I3D, both with OpenVINO and two streams."""
-    preset = data.MOBILE_LSTM_PRESETS["full"]
+    preset = MOBILE_LSTM_PRESETS["full"]
     run = make_run(scratch / "mobile", preset, run_folder.STREAMS, "mobile_lstm")
     results, _, recording = watch_live(run, clip, "openvino", window, rounds)
     check_agreement(run, "openvino", results[-1], recording)

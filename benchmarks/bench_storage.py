@@ -6,20 +6,20 @@ Flow of real clips (../shared/data/ksl where it is there, else drawn ones) is st
 qualities and read again. The error is the mean of |dx| and |dy| that storing changes, in pixels.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from common.video import read_clip, sample_indices
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import frame  # noqa: E402
 import opticalflow  # noqa: E402
-from network_input import quantise_flow, restore_flow  # noqa: E402
-from stage import command_line  # noqa: E402
+from common.network_input import quantise_flow, restore_flow  # noqa: E402
+from common.stage import command_line  # noqa: E402
 
 NUM_CLIPS = 8
 QUALITIES = (80, 85, 90, 95, 97, 100)
@@ -31,13 +31,13 @@ def default_clips():
     """A few frames of each of `NUM_CLIPS` clips, uint8 BGR at the size of the preset `full`."""
     real = sorted((ROOT.parent / "shared" / "data" / "ksl").glob("*/*.mp4"))
     if real:
-        picked = [real[i] for i in frame.sample_indices(len(real), NUM_CLIPS)]
-        return [frame.read_clip(path, 40, 240, 320)[14:22] for path in picked]
+        picked = [real[i] for i in sample_indices(len(real), NUM_CLIPS)]
+        return [read_clip(path, 40, 240, 320)[14:22] for path in picked]
     import toysigns
 
     names = [sign.name for sign in toysigns.signs()]
     clips = [toysigns.render_clip(name, "signer", "clip")[0] for name in names]
-    return [clip[frame.sample_indices(len(clip), 40)][14:22] for clip in clips]
+    return [clip[sample_indices(len(clip), 40)][14:22] for clip in clips]
 
 
 def store(codes, suffix, quality):
@@ -50,12 +50,10 @@ def store(codes, suffix, quality):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("clips", nargs="*", type=Path, help="videos to use instead")
     args = parser.parse_args(argv)
-    clips = [frame.read_clip(path, 40, 240, 320)[14:22] for path in args.clips] or default_clips()
+    clips = [read_clip(path, 40, 240, 320)[14:22] for path in args.clips] or default_clips()
     flows = np.concatenate([opticalflow.frames_to_flow(clip)[1:] for clip in clips])
     print(f"{len(flows)} flows of {flows.shape[1]}x{flows.shape[2]}")
     print(f"{'format':10}{'kB a flow':>10}{'error, px':>11}{'wanted':>8}")

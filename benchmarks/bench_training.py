@@ -29,6 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.keras_import import import_keras
+from common.video import write_image
+
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLASSES = 10
 CHANNELS = 3
@@ -87,9 +90,8 @@ class Backend:
 def serve(network, batch_shape, width_multiplier):
     """Answers each line of the standard input with a line of JSON, until it ends."""
     sys.path.insert(0, str(ROOT))
-    import run_folder
 
-    run_folder.import_keras()
+    import_keras()
     random = np.random.default_rng(0)
     model = build(network, batch_shape, width_multiplier)
     shape = (batch_shape[0], *model.input_shape[1:])
@@ -207,9 +209,8 @@ def store_clips(folder, preset, stream):
     """Writes drawn clips as the stages store them: `LOADED_CLIPS` times the same frames."""
     import cv2
 
-    import dataset as data
-    import frame
     import opticalflow
+    from common import dataset as data
 
     random = np.random.default_rng(0)
     coarse = random.integers(0, 255, (12, 16, 3), dtype=np.uint8)
@@ -225,7 +226,7 @@ def store_clips(folder, preset, stream):
         else:
             path.mkdir()
             for index, picture in enumerate(frames):
-                frame.write_image(path / f"frame{index:04d}.jpg", picture)
+                write_image(path / f"frame{index:04d}.jpg", picture)
         clips.append(data.Clip("train", "sign", path.name, path))
     return clips
 
@@ -272,9 +273,7 @@ def print_row(case, aim, seconds, difference):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
     parser.add_argument("--rounds", type=int, default=7, help="timed steps of each backend")
     parser.add_argument("--serve", type=json.loads, help=argparse.SUPPRESS)
@@ -290,10 +289,9 @@ def main(argv=None):
     for case, aim in CASES:
         print_row(case, aim, *time_case(case, pythons, arguments.rounds))
     sys.path.insert(0, str(ROOT))
-    import run_folder
-    from dataset import PRESETS
+    from common.dataset import PRESETS
 
-    run_folder.import_keras()
+    import_keras()
     print("\nClips per second: the network, and reading with 1 and 2 threads")
     print("  preset    network    rgb 1    rgb 2   flow 1   flow 2  loading  verdict")
     for preset in PRESETS.values():

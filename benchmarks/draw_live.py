@@ -6,24 +6,24 @@ reads   the newest model, which is that of `make demo`, and a test clip of toysi
 writes  pictures/live-recording.png, pictures/live-answer.png
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
+
+from common.video import open_video, write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import cv2  # noqa: E402
 
-import frame  # noqa: E402
-import run_folder  # noqa: E402
-from live_camera import Camera  # noqa: E402
-from live_picture import draw  # noqa: E402
-from live_recognition import Recognition  # noqa: E402
-from live_session import LiveSession  # noqa: E402
-from live_state import COUNTDOWN_SECONDS, State  # noqa: E402
-from live_view import view_of  # noqa: E402
+from common import run_folder  # noqa: E402
+from live.camera import Camera  # noqa: E402
+from live.picture import draw  # noqa: E402
+from live.recognition import Recognition  # noqa: E402
+from live.session import LiveSession  # noqa: E402
+from live.state import COUNTDOWN_SECONDS, State  # noqa: E402
+from live.view import view_of  # noqa: E402
 
 CLIP = "data_set/toysigns/test/c007"
 LATE_SECONDS = 0.15  # by which the recording may begin after the clip
@@ -36,7 +36,7 @@ def draw_states(recognition, clip):
     Yields:
         (`State`, uint8 BGR picture of the window).
     """
-    with frame.open_video(clip) as video:
+    with open_video(clip) as video:
         duration = video.get(cv2.CAP_PROP_FRAME_COUNT) / video.get(cv2.CAP_PROP_FPS)
     live = LiveSession(Camera(clip, unpaced=True), recognition, None, lambda kind, result: None)
     wanted = dict(PICTURED)
@@ -56,9 +56,7 @@ def draw_states(recognition, clip):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line.make_parser(__doc__)
     parser.add_argument("--clip", type=Path, help=f"default: the first of {CLIP}")
     parser.add_argument("--output", type=Path, default=ROOT / "pictures", help="folder")
     args = parser.parse_args(argv)
@@ -70,7 +68,7 @@ def main(argv=None):
         time.sleep(0.05)
     for state, picture in draw_states(recognition, clip):
         path = args.output / f"live-{state.value}.png"
-        frame.write_image(path, picture)
+        write_image(path, picture)
         print(path)
 
 

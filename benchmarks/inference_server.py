@@ -11,14 +11,20 @@ from pathlib import Path
 
 import numpy as np
 
+from common.keras_import import import_keras
+from common.presets import PRESETS
+from inference.saved_network import load_model
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import conversion  # noqa: E402
-import converted_files  # noqa: E402
-import dataset as data  # noqa: E402
-import engine  # noqa: E402
-import run_folder  # noqa: E402
+from common import dataset as data  # noqa: E402
+from common import run_folder  # noqa: E402
+from inference import (
+    conversion,  # noqa: E402
+    converted_files,  # noqa: E402
+    engine,  # noqa: E402
+)
 
 NUM_CLASSES = 249
 NUM_CALIBRATION_CLIPS = 3
@@ -91,8 +97,8 @@ def opened(name, run, stream):
 
         model = keras.saving.load_model(run.model_file(stream), compile=False)
     else:
-        keras = run_folder.import_keras()
-        model = run_folder.load_model(run.model_file(stream), compile=False)
+        keras = import_keras()
+        model = load_model(run.model_file(stream), compile=False)
     if name in ("keras", "onednn"):
         return lambda clip: model.predict(clip, verbose=0)
     if name == "torch":
@@ -140,10 +146,10 @@ def prepare_here(folder, stream, with_int8):
 
 def make_run(folder):
     """Writes a run of both streams with random weights; returns GFLOP of a clip per stream."""
-    run_folder.import_keras()
+    import_keras()
     import model_i3d
 
-    preset = data.PRESETS["full"]
+    preset = PRESETS["full"]
     signs = [data.Sign(str(number), str(number)) for number in range(NUM_CLASSES)]
     run = run_folder.Run(
         folder, "i3d", "random", preset, signs, {"algorithm": "tvl1"}, {}, {}, 0.5, run_folder.now()
@@ -184,7 +190,7 @@ def make_int8(run, stream):
     except ModuleNotFoundError as error:
         print(f"8 bits are left out: {error}", file=sys.stderr, flush=True)
         return False
-    model = run_folder.load_model(run.model_file(stream), compile=False)
+    model = load_model(run.model_file(stream), compile=False)
     clips = random_clips(run, stream, NUM_CALIBRATION_CLIPS)
     models = export.quantise(conversion.convert(model), clips)
     converted_files.store(models, converted_files.int8_dir(run, stream))

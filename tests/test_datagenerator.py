@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import TINY
 
 import frame
-import network_input
 import opticalflow
+from common import network_input
 from datagenerator import ClipSequence
+from tests.helpers import TINY
 
 LABELS = ["left", "right"]
 

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-import dataset as data
 import evaluate
 import predict
-import run_folder
+from common import dataset as data
+from common import run_folder
 
 
 def test_metrics_of_known_scores():

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-import conversion
-import converted_files
 import evaluate
 import export
-import run_folder
-from network_clip import FRAME, REST
+from common import run_folder
+from inference import conversion, converted_files
+from inference.clip import FRAME, REST
+from inference.saved_network import load_model
 from predict import Recognizer
 
 
@@ -38,7 +38,7 @@ def test_an_export_answers_like_keras(run, file_format):
     assert [path.name.partition("-")[0].partition(".")[0] for path in paths] == run.streams
     for stream, path in zip(run.streams, paths, strict=True):
         answer = np.asarray(export.FORMATS[file_format][2](path)(random_clip(run, stream)))
-        model = run_folder.load_model(run.model_file(stream), compile=False)
+        model = load_model(run.model_file(stream), compile=False)
         expected = model.predict(random_clip(run, stream), verbose=0)
         assert np.abs(answer - expected).max() < 1e-4
     assert len(list((run.folder / "export").iterdir())) == len(run.streams)
@@ -83,7 +83,7 @@ def test_accepted_8_bit_networks_are_used(run):
     )
     assert 0 < np.abs(answer - exact).max() < 0.2
     assert evaluate.evaluate(run.folder, engine="int8")["num_videos"] == 4
-    model = run_folder.load_model(run.model_file("flow"), compile=False)
+    model = load_model(run.model_file("flow"), compile=False)
     model.set_weights([weight + 0.05 for weight in model.get_weights()])
     model.save(run.model_file("flow"))
     with pytest.raises(FileNotFoundError, match="--int8"):  # they are of the old network

@@ -6,12 +6,12 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-from conftest import run_script
 
-import dataset as data
 import feature
-import network_input
 import opticalflow
+from common import dataset as data
+from common import network_input
+from tests.helpers import run_script
 
 
 @pytest.fixture(scope="module")

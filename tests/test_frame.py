@@ -10,7 +10,13 @@ import time
 import cv2
 import numpy as np
 import pytest
-from conftest import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+import frame
+from common.presets import PRESETS
+from common.video import fit_frame, read_clip, sample_indices, sample_times
+from tests.helpers import (
     ROOT,
     SHARED,
     make_dataset,
@@ -20,18 +26,13 @@ from conftest import (
     tree_bytes,
     write_video,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
-import dataset as data
-import frame
 
 COUNTS = st.integers(1, 500)
 
 
 @given(COUNTS, COUNTS)
 def test_indices_are_even_and_within_the_clip(available, wanted):
-    indices = frame.sample_indices(available, wanted)
+    indices = sample_indices(available, wanted)
     assert indices == [int(np.floor(i * available / wanted + 1e-9)) for i in range(wanted)]
     assert indices[0] == 0 and indices[-1] < available
     assert set(np.diff(indices)) <= {available // wanted, -(-available // wanted)}
@@ -40,33 +41,33 @@ def test_indices_are_even_and_within_the_clip(available, wanted):
 @pytest.mark.parametrize("numbers", [(0, 40), (40, 0), (-1, 3)])
 def test_numbers_below_one_are_refused(numbers):
     with pytest.raises(ValueError, match="Received: "):
-        frame.sample_indices(*numbers)
+        sample_indices(*numbers)
 
 
 @given(COUNTS, COUNTS, st.floats(1, 100))
 def test_at_a_constant_rate_times_pick_what_numbers_pick(available, wanted, step):
     times = [17 + step * i for i in range(available)]
-    assert frame.sample_times(times, wanted) == frame.sample_indices(available, wanted)
+    assert sample_times(times, wanted) == sample_indices(available, wanted)
 
 
 def test_at_a_varying_rate_frames_are_picked_by_time():
     # 10 frames in the first second, 30 in the second one
     times = [100 * i for i in range(10)] + [1000 + 1000 / 30 * i for i in range(30)]
-    picked = frame.sample_times(times, 20)
+    picked = sample_times(times, 20)
     assert np.allclose([times[i] for i in picked], 100 * np.arange(20), atol=34)
 
 
 def test_time_stamps_that_go_backwards_are_ignored():
-    assert frame.sample_times([0, 40, 20, 60, 10], 5) == [0, 1, 2, 3, 4]
+    assert sample_times([0, 40, 20, 60, 10], 5) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("count", [3, 40, 41, 100])
 @pytest.mark.parametrize("fourcc", ["MJPG", "XVID"])
 def test_clip_holds_the_evenly_picked_frames(tmp_path, count, fourcc):
     path = write_video(tmp_path / "clip.avi", numbered_frames(count), fourcc=fourcc)
-    clip = frame.read_clip(path, 40, 64, 64)
+    clip = read_clip(path, 40, 64, 64)
     assert clip.shape == (40, 64, 64, 3) and clip.dtype == np.uint8
-    assert numbers_of(clip) == frame.sample_indices(count, 40)
+    assert numbers_of(clip) == sample_indices(count, 40)
 
 
 def test_header_that_promises_too_many_frames_is_not_believed(tmp_path):
@@ -74,17 +75,17 @@ def test_header_that_promises_too_many_frames_is_not_believed(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * 0.5)])
     with pytest.warns(UserWarning, match=r"only (\d+) of 60 promised") as caught:
-        numbers = numbers_of(frame.read_clip(path, 10, 64, 64))
+        numbers = numbers_of(read_clip(path, 10, 64, 64))
     decodable = int(re.search(r"only (\d+)", str(caught[0].message))[1])
     assert 10 < decodable < 50
-    assert numbers == frame.sample_indices(decodable, 10)
+    assert numbers == sample_indices(decodable, 10)
 
 
 def test_folder_of_images_is_a_clip(tmp_path):
     images = numbered_frames(20)
     for number, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{number:03d}.png"), image)
-    assert np.array_equal(frame.read_clip(tmp_path, 10, 64, 64), images[::2])
+    assert np.array_equal(read_clip(tmp_path, 10, 64, 64), images[::2])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_files_that_are_no_videos_are_refused(tmp_path, content, reason):
     path = tmp_path / "clip.avi"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=reason):
-        frame.read_clip(path, 8, 32, 32)
+        read_clip(path, 8, 32, 32)
 
 
 def test_video_that_opens_without_a_decodable_frame_is_refused(tmp_path):
@@ -105,7 +106,7 @@ def test_video_that_opens_without_a_decodable_frame_is_refused(tmp_path):
     path.write_bytes(content[:begin] + bytes(length) + content[begin + length :])
     assert cv2.VideoCapture(str(path)).isOpened()
     with pytest.raises(ValueError, match="no frame could be decoded"):
-        frame.read_clip(path, 8, 32, 32)
+        read_clip(path, 8, 32, 32)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the awkward real videos are not here")
@@ -115,7 +116,7 @@ class TestAwkwardVideos:
     def test_truncated_video_is_used_as_far_as_it_goes(self):
         path = self.folder / "corrupted.mp4"
         with pytest.warns(UserWarning, match="only 28 of 50"):
-            clip = frame.read_clip(path, 28, 90, 160)
+            clip = read_clip(path, 28, 90, 160)
         assert len(np.unique(clip.reshape(28, -1), axis=0)) == 28
 
     def test_rotation_flag_is_respected(self):
@@ -123,13 +124,13 @@ class TestAwkwardVideos:
         video = cv2.VideoCapture(str(path))
         video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         stored = video.read()[1]
-        upright = frame.read_clip(path, 1, 568, 320)[0]
+        upright = read_clip(path, 1, 568, 320)[0]
         turned = [np.abs(np.rot90(stored, k).astype(int) - upright).mean() for k in (1, 3)]
         assert stored.shape[:2] == (320, 568) and min(turned) < 3 < max(turned)
 
     @pytest.mark.parametrize("name", ["h265_10bits.mp4", "part_0.mp4", "test.avi", "unordered.mov"])
     def test_every_container_gives_a_picture(self, name):
-        clip = frame.read_clip(self.folder / name, 8, 96, 128)
+        clip = read_clip(self.folder / name, 8, 96, 128)
         assert clip.shape == (8, 96, 128, 3) and clip.std() > 10
 
 
@@ -144,7 +145,7 @@ class TestAwkwardVideos:
     ],
 )
 def test_frames_are_fitted_by_their_shorter_side(have, lit_columns, lit_rows):
-    fitted = frame.fit_frame(np.full((*have, 3), 200, np.uint8), 48, 64)
+    fitted = fit_frame(np.full((*have, 3), 200, np.uint8), 48, 64)
     assert fitted.shape == (48, 64, 3)
     lit = fitted[..., 0] > 100
     assert (lit.any(axis=0).sum(), lit.any(axis=1).sum()) == (lit_columns, lit_rows)
@@ -154,7 +155,7 @@ def test_frames_are_fitted_by_their_shorter_side(have, lit_columns, lit_rows):
 def test_a_circle_stays_round_and_central():
     image = np.zeros((360, 640, 3), np.uint8)
     cv2.circle(image, (320, 180), 90, (255, 255, 255), -1)
-    rows, columns = np.nonzero(frame.fit_frame(image, 96, 128)[..., 0] > 127)
+    rows, columns = np.nonzero(fit_frame(image, 96, 128)[..., 0] > 127)
     assert np.ptp(rows) == pytest.approx(48, abs=1) and np.ptp(columns) == pytest.approx(48, abs=1)
     assert (rows.mean(), columns.mean()) == pytest.approx((47.5, 63.5), abs=0.6)
 
@@ -179,7 +180,7 @@ def test_stored_frames_are_the_read_ones_up_to_jpeg(tmp_path):
     frame.extract_frames(dataset, workers=1)
     video = dataset.videos()[0]
     stored = frame.load_frames(dataset.frame_dir / video.place())
-    read = frame.read_clip(video.path, 8, 40, 48)
+    read = read_clip(video.path, 8, 40, 48)
     assert stored.shape == read.shape and np.abs(stored.astype(int) - read).mean() < 4
 
 
@@ -225,7 +226,7 @@ def test_killed_stage_is_resumed_to_the_same_bytes(tmp_path):
     killed = len(list(folder.glob("train/*/*")))
     assert 5 <= killed < len(dataset.videos()), "the stage was not caught in the middle"
     assert all(
-        len(list(clip.iterdir())) == data.PRESETS["laptop"].num_frames
+        len(list(clip.iterdir())) == PRESETS["laptop"].num_frames
         for clip in folder.glob("train/*/*")
     )
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
@@ -237,5 +238,5 @@ def test_killed_stage_is_resumed_to_the_same_bytes(tmp_path):
 def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
     for number in range(12):
         cv2.imwrite(str(tmp_path / f"img{number}.png"), np.full((24, 32, 3), 20 * number, np.uint8))
-    clip = frame.read_clip(tmp_path, 12, 24, 32)
+    clip = read_clip(tmp_path, 12, 24, 32)
     assert clip[:, 0, 0, 0].tolist() == [20 * number for number in range(12)]

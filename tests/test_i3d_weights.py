@@ -7,13 +7,13 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import weight_formats as formats
-from conftest import ROOT, run_script
 
 import i3d_weights
-import weight_files
-import weight_fit
 from model_i3d import build_i3d
+from tests.helpers import ROOT, run_script
+from tests.weights import formats
+from train_i3d import I3DOptions
+from weights import files, fit
 
 WIDTH = 0.0625
 SIZE = {"num_frames": 8, "height": 32, "width": 32, "channels": 2, "width_multiplier": WIDTH}
@@ -144,7 +144,7 @@ def test_unsafe_keras_files_are_refused(tmp_path):
     unsafe = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     unsafe.save(tmp_path / "unsafe.keras")
     with pytest.raises(ValueError, match="would load .*Sequential"):
-        weight_files.read(tmp_path / "unsafe.keras")
+        files.read(tmp_path / "unsafe.keras")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_weights_of_the_other_stream_keep_activations(tmp_path):
 
 def test_changing_the_stream_twice_averages_the_stem():
     rgb = formats.recipe_layers(3, WIDTH)
-    twice = weight_fit.change_stream(weight_fit.change_stream(rgb))
+    twice = fit.change_stream(fit.change_stream(rgb))
     kernel = rgb["Conv3d_1a_7x7_conv"].pop("kernel")
     mean = kernel.mean(axis=3, keepdims=True).repeat(3, axis=3)
     assert np.allclose(twice["Conv3d_1a_7x7_conv"].pop("kernel"), mean, atol=1e-6)
@@ -272,15 +272,15 @@ def test_inspect_and_convert_on_the_command_line(tmp_path, capsys):
     printed = capsys.readouterr().out
     for part in ("PyTorch", "flow", "0.0625", "400 classes", "Conv3d_5c_3b_1x1_conv", "yes"):
         assert part in printed
-    assert weight_files.sha256(tmp_path / "in.pt") in printed
+    assert files.sha256(tmp_path / "in.pt") in printed
     arguments = ["convert", str(tmp_path / "in.pt"), str(tmp_path / "out.h5")]
     assert i3d_weights.main(arguments) == 0
-    assert formats.equal(weight_files.read(tmp_path / "out.h5").layers, layers)
+    assert formats.equal(files.read(tmp_path / "out.h5").layers, layers)
     with pytest.raises(FileExistsError, match="out.h5 exists already"):
         i3d_weights.main(arguments)
     rgb = [*arguments[:2], str(tmp_path / "rgb.h5"), "--to-other-stream"]
     assert i3d_weights.main(rgb) == 0
-    assert weight_files.read(tmp_path / "rgb.h5").stream == "rgb"
+    assert files.read(tmp_path / "rgb.h5").stream == "rgb"
 
 
 def test_inspect_says_what_is_wrong_and_convert_refuses_it(tmp_path, layers, capsys):
@@ -312,12 +312,14 @@ def test_training_starts_from_the_other_stream_and_from_a_run(
 ):
     """Through the command's own functions: the recorded options are those that `build` reads."""
     import train_i3d
-    from run_folder import Run
+    from common.run_folder import Run
 
     run = Run.read(trained_run)
     source = train_i3d.build(run, "rgb")
     source.save(tmp_path / "rgb.keras")
-    weights = train_i3d._set_weights(stored_dataset, tmp_path, ("rgb", "flow"), True, False)
+    weights = train_i3d._set_weights(
+        stored_dataset, I3DOptions(weights=tmp_path, weights_from_other_stream=True)
+    )
     run.options["weights"] = weights
     rgb, flow = (train_i3d.build(run, stream) for stream in ("rgb", "flow"))
     for name in ("Conv3d_1a_7x7_conv", "Conv3d_5c_3b_1x1_bn"):
@@ -327,11 +329,9 @@ def test_training_starts_from_the_other_stream_and_from_a_run(
     averaged = flow.get_layer("Conv3d_1a_7x7_conv").get_weights()[0]
     assert np.allclose(averaged[..., 0, :], kernel.sum(axis=3) / 2, atol=1e-6)
     with pytest.raises(FileNotFoundError, match="flow"):
-        train_i3d._set_weights(stored_dataset, tmp_path, ("rgb", "flow"), False, False)
+        train_i3d._set_weights(stored_dataset, I3DOptions(weights=tmp_path))
     with pytest.raises(ValueError, match="--stream rgb"):
-        train_i3d._set_weights(
-            stored_dataset, tmp_path / "rgb.keras", ("rgb", "flow"), False, False
-        )
+        train_i3d._set_weights(stored_dataset, I3DOptions(weights=tmp_path / "rgb.keras"))
 
 
 def test_training_with_weights_that_do_not_fit_stops_at_once(tmp_path, layers):

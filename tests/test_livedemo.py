@@ -7,18 +7,18 @@ import time
 
 import numpy as np
 import pytest
-from conftest import moving_square, run_script, write_video
-from test_live_camera import Device
 
-import frame
-import live_recording
 import livedemo
 import predict
-import run_folder
-from live_camera import Camera
-from live_recognition import Recognition
-from live_session import LiveSession
-from live_state import State
+from common import run_folder
+from common.video import fit_frame, open_video, read_clip
+from live import recording
+from live.camera import Camera
+from live.recognition import Recognition
+from live.session import LiveSession
+from live.state import State
+from tests.helpers import moving_square, run_script, write_video
+from tests.live.test_camera import Device
 
 SECONDS = 1.5  # of a recording, so that tests are short
 
@@ -105,7 +105,7 @@ def test_sliding_window_answers_as_predict_does_for_its_frames(run, recognition)
 
 def recording_of(clip):
     """Every frame of a video file."""
-    with frame.open_video(clip) as video:
+    with open_video(clip) as video:
         return [video.read()[1] for _ in range(90)]
 
 
@@ -121,7 +121,7 @@ def test_saved_frames_give_predict_the_same_answer(
     run, recognition, clip, tmp_path, monkeypatch, mirror
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(live_recording, "RECORDING_DIR", tmp_path / "recording")
+    monkeypatch.setattr(recording, "RECORDING_DIR", tmp_path / "recording")
     results = []
     live = session(recognition, clip, results, mirror=mirror)
     while live.demo.state is not State.ANSWER:
@@ -134,7 +134,7 @@ def test_saved_frames_give_predict_the_same_answer(
     live.camera.close()
     (folder,) = (tmp_path / "recording").iterdir()
     assert "Saved to" in live.demo.notice(live.camera.now())
-    frames = frame.read_clip(folder / "frames", 8, *run.preset.frame_size)
+    frames = read_clip(folder / "frames", 8, *run.preset.frame_size)
     (_, result), *_ = results
     expected = predict.Recognizer(run.folder).predict(frames)
     for stream, scores in expected.streams.items():
@@ -161,7 +161,7 @@ def test_a_camera_held_upright_gets_an_answer(run, recognition, tmp_path):
     picked = live.demo.recording.picked
     assert all(image.shape == (128, 72, 3) for image in picked)
     height, width = run.preset.frame_size
-    frames = np.stack([frame.fit_frame(image, height, width) for image in picked])
+    frames = np.stack([fit_frame(image, height, width) for image in picked])
     assert not frames[:, :, 0].any() and not frames[:, :, -1].any()  # black bars
     assert result.answer == predict.Recognizer(run.folder).predict(frames)
 
@@ -296,7 +296,7 @@ def test_headless_file_is_one_clip_in_one_line(run, clip):
     )
     (line,) = result.stdout.splitlines()
     answer = json.loads(line)
-    frames = frame.read_clip(clip, 8, *run.preset.frame_size)
+    frames = read_clip(clip, 8, *run.preset.frame_size)
     expected = predict.Recognizer(run.folder).predict(frames)
     assert answer["kind"] == "clip" and answer["model"] == str(run.folder)
     assert [sign["class"] for sign in answer["ranking"]] == [row[0] for row in expected.ranking]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-import fast_layers
 import model_i3d
+from i3d import fast_layers
 
 REFERENCE = Path(__file__).resolve().parent.parent.parent / "shared" / "reference" / "i3d"
 CHANNELS = {"rgb": 3, "flow": 2}

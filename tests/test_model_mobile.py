@@ -1,16 +1,15 @@
-"""model_mobile.py, mobile_weights.py, model_lstm.py: extractors, their weights, and the LSTM."""
+"""model_mobile.py, weights/mobile.py, model_lstm.py: extractors, their weights, and the LSTM."""
 
 import keras
 import numpy as np
 import pytest
 
-import conversion
-import engine
-import mobile_weights
 import model_lstm
 import model_mobile
-import run_folder
-from network_clip import FrameByFrameClip
+from inference import conversion, engine
+from inference.clip import FrameByFrameClip
+from inference.saved_network import open_network
+from weights import mobile
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def test_random_weights_come_from_the_seed(extractor):
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("extractor", mobile_weights.EXTRACTORS)
+@pytest.mark.parametrize("extractor", mobile.EXTRACTORS)
 def test_frames_are_prepared_as_keras_applications_wants_them(extractor):
     flow = clips(1)[0]
     prepared = model_mobile.PrepareFrame(extractor)(flow)
@@ -90,26 +89,26 @@ def test_published_files_are_those_of_keras(monkeypatch):
         ("mobilenet_v3_small", 0.75): keras.applications.MobileNetV3Small,
     }
     for (extractor, width), build in asked.items():
-        name = mobile_weights.FILES[extractor][width]
-        with pytest.raises(AskedError, match=f"{mobile_weights.KERAS_URL}/{name}"):
+        name = mobile.FILES[extractor][width]
+        with pytest.raises(AskedError, match=f"{mobile.KERAS_URL}/{name}"):
             build(input_shape=(224, 224, 3), include_top=False, alpha=width)
-    name = mobile_weights.FILES["inception_v3"][None]
-    assert inception_v3.WEIGHTS_PATH_NO_TOP == f"{mobile_weights.KERAS_URL}/{name}"
+    name = mobile.FILES["inception_v3"][None]
+    assert inception_v3.WEIGHTS_PATH_NO_TOP == f"{mobile.KERAS_URL}/{name}"
 
 
 def test_weights_that_are_not_there_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     nowhere = "http://127.0.0.1:9"
     with pytest.raises(FileNotFoundError, match="tf_no_top.h5 into .*models.*--weights none"):
-        mobile_weights.find_weights("imagenet", "mobilenet", 0.25, nowhere)
+        mobile.find_weights("imagenet", "mobilenet", 0.25, nowhere)
     with pytest.raises(ValueError, match="exist for width 1, 0.75. Received: 0.25"):
-        mobile_weights.find_weights("imagenet", "mobilenet_v3_small", 0.25)
+        mobile.find_weights("imagenet", "mobilenet_v3_small", 0.25)
     with pytest.raises(FileNotFoundError, match="No file kinetics"):
-        mobile_weights.find_weights("kinetics", "mobilenet")
+        mobile.find_weights("kinetics", "mobilenet")
     (tmp_path / "text.h5").write_text("no weights")
     with pytest.raises(ValueError, match="text.h5 is no HDF5 file"):
-        mobile_weights.find_weights(str(tmp_path / "text.h5"), "mobilenet")
-    assert mobile_weights.find_weights("none", "mobilenet") is None
+        mobile.find_weights(str(tmp_path / "text.h5"), "mobilenet")
+    assert mobile.find_weights("none", "mobilenet") is None
 
 
 def test_every_frame_is_seen_by_itself(extractor, network):
@@ -133,7 +132,7 @@ def test_the_top_answers_as_the_whole_and_is_the_same(extractor, network):
 def test_a_saved_network_is_safe_and_answers_the_same(network, tmp_path):
     path = tmp_path / "flow.keras"
     network.save(path)
-    opened = run_folder.open_network(path, (6, 40, 32, 2), 3)
+    opened = open_network(path, (6, 40, 32, 2), 3)
     batch = clips(2)
     assert np.allclose(opened(batch), network(batch), atol=1e-6)
 
@@ -146,7 +145,7 @@ def test_every_extractor_makes_a_network_that_can_be_used(name, tmp_path):
     features = extractor.predict_on_batch(frames)
     assert 1e-3 < features.std(axis=0).mean() < 100 and np.abs(features).max() < 1e4
     model_lstm.build_lstm(extractor, 4, 3, (8, 4)).save(tmp_path / "rgb.keras")
-    network = run_folder.open_network(tmp_path / "rgb.keras", (4, 75, 75, 3), 3)
+    network = open_network(tmp_path / "rgb.keras", (4, 75, 75, 3), 3)
     parts = conversion.convert(network)
     compiled = engine.compiled_network(
         {part: conversion.compile_model(model) for part, model in parts.items()}

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from conftest import make_dataset, moving_square, run_script
 
-import dataset as data
 import frame
 import opticalflow
-from network_input import restore_flow
+from common.network_input import restore_flow
+from common.presets import PRESETS
+from common.video import read_image
+from tests.helpers import make_dataset, moving_square, run_script
 
 ALGORITHMS = sorted(opticalflow.ALGORITHMS)
 
@@ -105,8 +106,8 @@ def test_methods_are_not_mixed_and_pictures_are_written(tmp_path):
     again = run_script("opticalflow.py", *flags, cwd=tmp_path, check=0)
     assert "0 done, 2 skipped, 0 failed" in again.stdout
     run_script("opticalflow.py", *flags, "--show", "sheets", cwd=tmp_path, check=0)
-    sheet = frame.read_image(tmp_path / "sheets" / "left_0.png")
-    height, width = data.PRESETS["laptop"].frame_size
+    sheet = read_image(tmp_path / "sheets" / "left_0.png")
+    height, width = PRESETS["laptop"].frame_size
     assert sheet.shape[0] == 2 * height and sheet.shape[1] % width == 0
     assert np.ptp(sheet[height:].astype(int), axis=2).max() > 60, "no colour in the flow"
 

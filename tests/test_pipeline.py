@@ -2,12 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
-from conftest import make_dataset, run_script
 
-import dataset as data
 import toysigns
+from common import dataset as data
+from common import stage
+from tests.helpers import make_dataset, run_script
+from training import pipeline
 
 QUICK = ("--epochs-all", "1", "--batch-size", "8")
 
@@ -25,6 +28,18 @@ def closing_table(output):
     """{stage: (new, skipped, failed)}."""
     rows = re.findall(r"^(\w+) +[\d.]+ +(\d+) +(\d+) +(\d+)  \S+$", output, re.MULTILINE)
     return {name: tuple(map(int, numbers)) for name, *numbers in rows}
+
+
+def test_the_closing_table_adds_up_and_keeps_the_worst_status(capsys):
+    stages = pipeline.Stages(["zeroth", "first", "second"], "first")
+    bad = stage.Report("second", Path("b"), 1, 2, [("clip", "broken")])
+    assert stages.run("first", stage.Report, "first", Path("a"), 5, 7).done == 5
+    stages.run("second", lambda: bad)
+    stages.run("zeroth", pytest.fail)
+    assert stages.finish(Path("model/run"), Path("clip.avi")) == 1
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["first", "0.0", "5", "7", "0", "a"] in rows
+    assert ["second", "0.0", "1", "2", "1", "b"] in rows
 
 
 def test_every_stage_does_all_videos(toys):

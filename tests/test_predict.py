@@ -6,12 +6,12 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import moving_square, run_script
 
-import frame
 import opticalflow
 import predict
+from common.video import read_clip, sample_indices
 from predict import Recognizer
+from tests.helpers import moving_square, run_script
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_evenly_picked_frames_reach_the_networks(recognizer, monkeypatch):
         monkeypatch.setitem(network._parts, "whole", remember)
     frames = moving_square(30, (0.5, 0), (40, 48))
     recognizer.predict(frames)
-    picked = frames[frame.sample_indices(30, 8)]
+    picked = frames[sample_indices(30, 8)]
     assert np.array_equal(seen["rgb"][0], predict.network_input.rgb_input(picked, 32, 32))
     flow = opticalflow.frames_to_flow(picked)
     assert np.array_equal(seen["flow"][0], predict.network_input.flow_input(flow, 32, 32))
@@ -105,7 +105,7 @@ def test_command_line_answers_for_files_and_image_folders(
     video = stored_dataset.videos()[0].path
     images = tmp_path / "images"
     images.mkdir()
-    frames = frame.read_clip(video, 8, 40, 48)
+    frames = read_clip(video, 8, 40, 48)
     for number, image in enumerate(frames):
         cv2.imwrite(str(images / f"{number}.png"), image)
     bad = tmp_path / "bad.mp4"

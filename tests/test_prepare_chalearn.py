@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-import dataset as data
-import label_list
 import prepare_chalearn
+from chalearn import label_list
+from common import dataset as data
 from prepare_chalearn import prepare
 
 ROOT = Path(prepare_chalearn.__file__).parent

@@ -12,12 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-import dataset
-import disk
-import gesture
-import scene
-import signer
 import toysigns
+from common import dataset, disk
+from toy import drawing, gesture, scene, signer
 
 TINY = (1, 1, 1)
 SCRIPT = Path(toysigns.__file__).resolve()
@@ -183,7 +180,7 @@ def test_hands_are_drawn_where_the_joints_are():
         person = signer.Signer(**person)
         image = np.zeros((480, 640, 3), np.uint8)
         arms = joints[len(joints) // 2]
-        signer.draw_signer(scene.Canvas(image, (320, 200), 2.0), person, arms, 0.0)
+        drawing.draw_signer(scene.Canvas(image, (320, 200), 2.0), person, arms, 0.0)
         reddish = (image[:, :, 2] > 150) & (image[:, :, 0] < 60)
         for wrist in arms[:, 2, :2]:
             x, y = np.rint(np.array([320, 200]) + 2 * wrist).astype(int)
@@ -195,7 +192,7 @@ def test_depth_shows_raised_hands_before_the_body():
     for _, joints, person in performances("clap", 5):
         image = np.zeros((240, 320), np.uint8)
         arms = joints[len(joints) // 2]
-        signer.draw_depth(scene.Canvas(image, (160, 100), 1.0), person, arms, 0.0)
+        drawing.draw_depth(scene.Canvas(image, (160, 100), 1.0), person, arms, 0.0)
         body = image[190, 160]
         for wrist in arms[:, 2, :2]:
             x, y = np.rint(np.array([160, 100]) + wrist).astype(int)

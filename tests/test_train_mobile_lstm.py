@@ -1,4 +1,4 @@
-"""train_mobile_lstm.py, comparison.py: both phases, stored features, resuming, refusing, using."""
+"""train_mobile_lstm.py, evaluation/comparison.py: both phases, features, resuming, refusing."""
 
 import dataclasses
 import json
@@ -6,22 +6,23 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import TINY, run_script
 
-import comparison
-import dataset as data
 import evaluate
 import feature
-import fitting
-import history
-import network_input
 import opticalflow
-import run_folder
 import train_i3d
 import train_mobile_lstm
+from common import dataset as data
+from common import network_input, run_folder
+from common.presets import MOBILE_LSTM_PRESETS
+from evaluation import comparison
+from inference.saved_network import load_model
+from tests.helpers import TINY, run_script
+from train_mobile_lstm import MobileLSTMOptions
+from training import fitting, history
 
 MOBILE_TINY = dataclasses.replace(
-    data.MOBILE_LSTM_PRESETS["laptop"],
+    MOBILE_LSTM_PRESETS["laptop"],
     num_frames=8,
     frame_size=(40, 48),
     input_size=(32, 32),
@@ -47,7 +48,8 @@ def dataset(stored_dataset, tmp_path_factory):
     trunk = next(layer for layer in extractor.layers if hasattr(layer, "layers"))
     trunk.save_weights(root / "mobile.weights.h5")
     weights = str(root / "mobile.weights.h5")
-    report = feature.extract_streams(dataset, run_folder.STREAMS, "mobilenet", weights)
+    options = MobileLSTMOptions(weights=weights)
+    report = feature.extract_streams(dataset, options, "mobilenet")
     assert report.done == 32
     return dataset
 
@@ -59,10 +61,10 @@ def mobile_run(dataset):
     return run
 
 
-def train(dataset, **settings):
+def train(dataset, **options):
     dataset.preset = MOBILE_TINY
-    settings = {"weights": str(dataset.root / "mobile.weights.h5"), "units": (8, 8)} | settings
-    return train_mobile_lstm.train(dataset, **settings)
+    options = {"weights": str(dataset.root / "mobile.weights.h5"), "units": (8, 8)} | options
+    return train_mobile_lstm.train(dataset, MobileLSTMOptions(**options))
 
 
 def test_a_run_holds_everything_to_use_it(mobile_run):
@@ -80,7 +82,7 @@ def test_a_run_holds_everything_to_use_it(mobile_run):
 
 def test_the_network_on_frames_answers_as_the_lstm_on_features(dataset, mobile_run):
     run = run_folder.Run.read(mobile_run)
-    network = run_folder.load_model(run.model_file("flow"), compile=False)
+    network = load_model(run.model_file("flow"), compile=False)
     clips = dataset.stored_clips("flow")[:4]
     stored = [opticalflow.load_clip("flow", clip.path) for clip in clips]
     inputs = np.stack([network_input.flow_input(clip, 32, 32) for clip in stored])
@@ -98,13 +100,13 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(dataset, mobile_run,
 
     monkeypatch.setattr(fitting.EpochKeeper, "on_epoch_end", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, run_name="interrupted", streams=("rgb",))
+        train(dataset, run="interrupted", stream="rgb")
     monkeypatch.undo()
     with pytest.raises(ValueError, match="unfinished.*--resume"):
-        train(dataset, run_name="interrupted", streams=("rgb",))
-    folder = train(dataset, run_name="interrupted", streams=("rgb",), resume=True).output
+        train(dataset, run="interrupted", stream="rgb")
+    folder = train(dataset, run="interrupted", stream="rgb", resume=True).output
     runs = [run_folder.Run.read(path) for path in (folder, mobile_run)]
-    one, other = (run_folder.load_model(run.newest_checkpoint("rgb")[1]) for run in runs)
+    one, other = (load_model(run.newest_checkpoint("rgb")[1]) for run in runs)
     for weight, expected in zip(one.get_weights(), other.get_weights(), strict=True):
         assert np.array_equal(weight, expected)
 
@@ -112,12 +114,11 @@ def test_an_interrupted_training_ends_as_an_undisturbed_one(dataset, mobile_run,
 def test_the_second_phase_trains_the_extractor_on_frames(dataset, mobile_run):
     dataset.preset = dataclasses.replace(MOBILE_TINY, epochs_top=1, epochs_all=1)
     weights = str(dataset.root / "mobile.weights.h5")
-    report = train_mobile_lstm.train(
-        dataset, weights, units=(8, 8), run_name="both", streams=("flow",)
-    )
+    options = MobileLSTMOptions(weights=weights, units=(8, 8), run="both", stream="flow")
+    report = train_mobile_lstm.train(dataset, options)
     assert history.read(report.output)["phase"].tolist() == ["top", "all"]
     runs = [run_folder.Run.read(path) for path in (report.output, mobile_run)]
-    trained, frozen = (run_folder.load_model(run.newest_checkpoint("flow")[1]) for run in runs)
+    trained, frozen = (load_model(run.newest_checkpoint("flow")[1]) for run in runs)
     one, other = (model.get_layer("per_frame").get_weights() for model in (trained, frozen))
     assert not all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
 
@@ -127,7 +128,7 @@ def test_features_of_other_weights_are_refused(dataset, tmp_path):
     with open(other, "ab") as file:
         file.write(b"\0")
     with pytest.raises(ValueError, match="weights is .*, wanted .*python feature.py"):
-        train(dataset, weights=str(other), run_name="new")
+        train(dataset, weights=str(other), run="new")
     with pytest.raises(ValueError, match="was trained with other data or settings: options was"):
         train(dataset, units=(8, 16))
 
@@ -136,7 +137,7 @@ def test_another_number_of_frames_is_refused(dataset, mobile_run):
     preset = dataclasses.replace(MOBILE_TINY, num_frames=16, epochs_top=0)
     dataset.preset = preset
     with pytest.raises(ValueError, match="num_frames is 8, wanted 16"):
-        train_mobile_lstm.train(dataset, "none", run_name="longer")
+        train_mobile_lstm.train(dataset, MobileLSTMOptions(weights="none", run="longer"))
 
 
 def test_a_changed_class_list_is_refused(dataset, mobile_run):
@@ -155,11 +156,12 @@ def test_i3d_trains_its_top_alone_on_stored_features(dataset):
     for stream in run_folder.STREAMS:
         assert feature.extract_features(dataset, stream, "i3d", "none").done == 16
     dataset.preset = dataclasses.replace(TINY, epochs_top=2)
-    folder = train_i3d.train(dataset, "none", top_only=True, run_name="top").output
+    options = train_i3d.I3DOptions(weights="none", top_only=True, run="top")
+    folder = train_i3d.train(dataset, options).output
     run = run_folder.Run.read(folder)
     assert run.architecture == "i3d" and run.preset.epochs_all == 0
     assert set(history.read(folder)["phase"]) == {"top"}
-    network = run_folder.load_model(run.model_file("flow"), compile=False)
+    network = load_model(run.model_file("flow"), compile=False)
     clip = dataset.stored_clips("flow")[0]
     stored = opticalflow.load_clip("flow", clip.path)
     inputs = network_input.flow_input(stored, 32, 32)[None]
@@ -172,7 +174,7 @@ def test_i3d_trains_its_top_alone_on_stored_features(dataset):
 def test_runs_of_one_data_set_compare(dataset, mobile_run, capsys):
     rows = comparison.compare([mobile_run, mobile_run], engine="keras")
     table = history.read(mobile_run)
-    network = run_folder.load_model(mobile_run / "flow.keras", compile=False)
+    network = load_model(mobile_run / "flow.keras", compile=False)
     assert rows[0]["run"] == mobile_run.name and rows[0]["answer"] > 0
     assert rows[0]["training"] == pytest.approx(table["seconds"].sum())
     assert comparison.num_parameters(mobile_run / "flow.keras") == network.count_params()
@@ -192,7 +194,7 @@ def test_runs_of_different_clips_do_not_compare(mobile_run, tmp_path):
 
 
 def test_random_weights_are_trained_as_long_as_the_top_would_be():
-    dataset = data.Dataset("my_signs", "full", presets=data.MOBILE_LSTM_PRESETS)
+    dataset = data.Dataset("my_signs", "full", presets=MOBILE_LSTM_PRESETS)
     assert train_mobile_lstm.set_weights(dataset, "none", "mobilenet") == "none"
     assert (dataset.preset.epochs_top, dataset.preset.epochs_all) == (0, 20)
 

@@ -4,17 +4,17 @@ import types
 
 import numpy as np
 import pytest
-from conftest import numbered_frames, numbers_of, run_script
 
-import dataset as data
-import disk
-import frame
 import videocapture
-from live_camera import Shot
-from live_capture import COUNTDOWN_SECONDS, Capture, ClipFolder, State
-from live_picture import network_box
-from live_recording import Recording
-from live_state import ESCAPE
+from common import dataset as data
+from common import disk
+from common.video import read_clip
+from live.camera import Shot
+from live.capture import COUNTDOWN_SECONDS, Capture, ClipFolder, State
+from live.picture import network_box
+from live.recording import Recording
+from live.state import ESCAPE
+from tests.helpers import numbered_frames, numbers_of, run_script
 
 SECONDS = 2.0
 
@@ -119,7 +119,7 @@ def test_kept_clips_are_a_data_set_numbered_on(tmp_path, suffix):
     names = [clip.name for clip in dataset.videos()]
     assert names == ["0001", "0002", "0041", "0042"]
     assert not [path for path in dataset.video_dir.iterdir() if path.name != "train"]
-    frames = frame.read_clip(dataset.videos()[0].path, 20, 64, 64)
+    frames = read_clip(dataset.videos()[0].path, 20, 64, 64)
     assert numbers_of(frames) == list(range(20))
 
 

@@ -1,0 +1,1 @@
+"""ChaLearn's label lists and zips, and which video goes where. Uses `common/`."""

@@ -1,0 +1,273 @@
+"""One job per video: parallel, resumable, atomic, with a progress bar and a list of failures.
+
+Every data stage runs through `run`. A job writes into a place of its own below
+`<output>/.partial/`; only when it is whole it is renamed to its final name. So a final name never
+holds half a result, a run that was killed is resumed by starting it again, and two runs at once
+do not disturb each other.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import functools
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+from common import disk
+from common.command_line import COUNT, Option
+
+JOBS_IN_FLIGHT_PER_WORKER = 2
+MAX_LISTED_WARNINGS = 20
+OPTIONS = {
+    "workers": Option(
+        None, "processes, or threads that read clips", COUNT, metavar="N", of_default="one per core"
+    ),
+    "rebuild": Option(False, "delete this stage's output and make it anew"),
+}
+DISK_FULL, FAILED = "disk full", "failed"
+DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One result to make.
+
+    `source` is handed to the work function; where it is a `Path`, a target that is older than it
+    is made again. `target` is the final file or folder, `label` what failures are listed under.
+    """
+
+    source: object
+    target: Path
+    label: str
+
+
+@dataclasses.dataclass
+class Report:
+    """What became of the jobs: counts, and (label, reason) pairs."""
+
+    stage: str
+    output: Path
+    done: int = 0
+    skipped: int = 0
+    failed: list = dataclasses.field(default_factory=list)
+    warnings: list = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_status(self):
+        return 1 if self.failed else 0
+
+    def print(self):
+        for label, reason in self.warnings[:MAX_LISTED_WARNINGS]:
+            print(f"warning: {label}: {reason}")
+        if len(self.warnings) > MAX_LISTED_WARNINGS:
+            print(f"warning: ... and {len(self.warnings) - MAX_LISTED_WARNINGS} more")
+        for label, reason in self.failed:
+            print(f"failed: {label}: {reason}")
+        print(
+            f"{self.stage}: {self.done} done, {self.skipped} skipped, {len(self.failed)} failed "
+            f"in {self.seconds:.1f} s -> {self.output}"
+        )
+
+
+def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0):
+    """Does every job that is not done yet, prints the report and returns it.
+
+    Args:
+        stage: name for the progress bar and the report.
+        work: `work(source, partial)` writes the file or folder `partial` (a `Path` that does not
+            exist yet) and returns None or a warning. It raises what is wrong with this one video.
+            It runs in other processes, so it is a function of a module or a partial of one.
+        jobs: list of `Job`.
+        output: the stage's folder; holds the partial results on the way.
+        workers: number of processes, by default one per core; 1 works in this process.
+        executor: any `concurrent.futures.Executor` instead of own processes, for example
+            `dask.distributed.Client(...).get_executor()`; the folders must be reachable from there.
+        bytes_per_job: expected size of a result; checked against the free disk beforehand.
+
+    Returns:
+        `Report`.
+
+    Raises:
+        disk.DiskFullError: at the start where the results will not fit, or on the way.
+    """
+    started = time.monotonic()
+    todo = [job for job in jobs if not _is_done(job)]
+    report = Report(stage, output, skipped=len(jobs) - len(todo))
+    workers = min(workers or num_cores(), max(len(todo), 1))
+    if todo:
+        output.mkdir(parents=True, exist_ok=True)
+        disk.check_free(output, bytes_per_job * len(todo))
+        with disk.partial_dir(output) as partial_dir:
+            _run_all(executor, work, todo, partial_dir, workers, report)
+    report.seconds = time.monotonic() - started
+    report.print()
+    return report
+
+
+def num_cores():
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_done(job):
+    if not job.target.exists():
+        return False
+    if not isinstance(job.source, Path):
+        return True
+    return job.source.stat().st_mtime <= job.target.stat().st_mtime
+
+
+@contextlib.contextmanager
+def _processes(workers):
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker():
+    """One thread per process, Ctrl-C left to the parent, and death with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _run_all(executor, work, todo, partial_dir, workers, report):
+    tasks = [(job, partial_dir / str(number)) for number, job in enumerate(todo)]
+    do = functools.partial(_do, work)
+    if executor is not None:
+        outcomes = _in_given_executor(executor, do, tasks, workers)
+    elif workers == 1:
+        outcomes = _in_this_process(do, tasks)
+    else:
+        outcomes = _in_processes(do, tasks, workers)
+    interval = 0.1 if sys.stderr.isatty() else 10
+    with tqdm(total=len(todo), desc=report.stage, unit="video", mininterval=interval) as progress:
+        for label, problem, text in outcomes:
+            if problem == DISK_FULL:
+                raise disk.DiskFullError(
+                    f"The disk of {report.output} is full. What is finished is kept: make room "
+                    "and start the same command again."
+                )
+            if problem == FAILED:
+                report.failed.append((label, text))
+            else:
+                report.done += 1
+                report.warnings += [(label, text)] if text else []
+            progress.update()
+    report.failed.sort()
+    report.warnings.sort()
+
+
+def _in_this_process(do, tasks):
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield from map(do, tasks)
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _in_processes(do, tasks, workers):
+    """Yields the outcome of each task from processes of our own.
+
+    When a process dies (a decoder that crashes, memory that runs out), the tasks that were in
+    flight are done again one by one, each in a fresh process: the one that kills it has failed.
+    """
+    tasks = collections.deque(tasks)
+    while tasks:
+        suspects = []
+        with _processes(workers) as pool:
+            yield from _in_executor(pool, do, tasks, workers, suspects)
+        for task in suspects:
+            with _processes(1) as pool:
+                lost = []
+                yield from _in_executor(pool, do, collections.deque([task]), 1, lost)
+            if lost:
+                yield task[0].label, FAILED, "the process that worked on it died"
+
+
+def _in_given_executor(executor, do, tasks, workers):
+    """Yields the outcome of each task; where the executor breaks, the rest has failed."""
+    tasks, lost = collections.deque(tasks), []
+    yield from _in_executor(executor, do, tasks, workers, lost)
+    for job, _ in [*lost, *tasks]:
+        yield job.label, FAILED, "the executor that worked on it broke"
+
+
+def _in_executor(executor, do, tasks, workers, suspects):
+    """Yields outcomes as they come, a few tasks per worker in flight; fills `suspects`."""
+    pending = {}
+    while (tasks or pending) and not suspects:
+        with contextlib.suppress(concurrent.futures.BrokenExecutor):
+            while tasks and len(pending) < JOBS_IN_FLIGHT_PER_WORKER * workers:
+                pending[executor.submit(do, tasks[0])] = tasks[0]
+                tasks.popleft()
+        if not pending:
+            return
+        finished, _ = concurrent.futures.wait(
+            pending, return_when=concurrent.futures.FIRST_COMPLETED
+        )
+        for future in finished:
+            task = pending.pop(future)
+            try:
+                outcome = future.result()
+            except concurrent.futures.BrokenExecutor:
+                suspects += [task, *pending.values()]
+                return
+            yield outcome
+
+
+def _do(work, task):
+    """Does one task and says (label, problem, text): the only code that workers start with."""
+    job, partial = task
+    try:
+        disk.remove(partial)  # what a process left that died in the middle
+        warning = work(job.source, partial)
+        _publish(partial, job)
+        return job.label, None, warning
+    except OSError as error:
+        problem = DISK_FULL if error.errno in DISK_FULL_ERRNOS else FAILED
+        return job.label, problem, str(error)
+    except ValueError as error:
+        return job.label, FAILED, str(error)
+    except Exception as error:  # one bad video never stops a batch
+        return job.label, FAILED, f"{type(error).__name__}: {error}"
+    finally:
+        disk.remove(partial)
+
+
+def _publish(partial, job):
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    if job.target.is_dir() and not _is_done(job):
+        outdated = partial.with_name(f"{partial.name}.outdated")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(job.target, outdated)
+        disk.remove(outdated)
+    try:
+        os.replace(partial, job.target)
+    except OSError:
+        # Where the target is there now, another run was first, with the same bytes.
+        if not job.target.is_dir():
+            raise

@@ -1,0 +1,239 @@
+"""Videos and pictures: opening, picking frames, fitting them to a size, reading and writing.
+
+A frame is resized until its shorter side is that of the wanted size and cropped around its centre.
+A picture that is narrower, such as a phone video held upright, gets black bars left and right.
+"""
+
+import collections
+import contextlib
+import os
+import re
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+JPEG_QUALITY = 95
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+BYTES_PER_PIXEL = 0.2  # of a JPEG, to estimate the disk that is needed
+
+
+def sample_indices(num_available, num_wanted):
+    """Evenly picked indices: `floor(i * num_available / num_wanted)`; short clips repeat frames.
+
+    Raises:
+        ValueError: one of the numbers is below 1.
+    """
+    if num_available < 1 or num_wanted < 1:
+        raise ValueError(f"Expected numbers above 0. Received: {num_available}, {num_wanted}")
+    return [i * num_available // num_wanted for i in range(num_wanted)]
+
+
+def sample_times(times, num_wanted):
+    """Indices of the frames that are seen at `num_wanted` evenly spaced moments.
+
+    At a constant frame rate the same as `sample_indices`, otherwise by time.
+
+    Args:
+        times: increasing time stamps of the available frames, any unit.
+        num_wanted: number of moments.
+
+    Returns:
+        list of int: for each moment the last frame that has begun by then.
+    """
+    available = len(times)
+    by_number = sample_indices(available, num_wanted)
+    steps = np.diff(times)
+    if available < 3 or np.any(steps <= 0):
+        return by_number
+    mean_step = (times[-1] - times[0]) / (available - 1)
+    even = times[0] + mean_step * np.arange(available)
+    if np.max(np.abs(np.asarray(times) - even)) < mean_step:
+        return by_number
+    # The last frame is shown for as long as a typical one.
+    duration = times[-1] - times[0] + np.median(steps)
+    moments = times[0] + duration * np.arange(num_wanted) / num_wanted
+    return [int(i) for i in np.searchsorted(times, moments + 1e-6 * duration, side="right") - 1]
+
+
+def read_clip(path, num_frames, height, width):
+    """Reads evenly picked frames of a video, or of a folder of images in the order of their names,
+    of which 2 comes before 10.
+
+    Args:
+        path: video file or folder.
+        num_frames: number of frames to pick; a shorter clip repeats frames.
+        height, width: of the result, in pixels; see `fit_frame`.
+
+    Returns:
+        uint8 BGR, `(num_frames, height, width, 3)`.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder without images.
+        ValueError: nothing in the file can be decoded.
+
+    Warns:
+        UserWarning: see `pick_frames`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, num_frames, height, width)
+    clip = np.empty((num_frames, height, width, 3), np.uint8)
+    pick_frames(path, num_frames, height, width, clip.__setitem__)
+    return clip
+
+
+def pick_frames(path, num_frames, height, width, take):
+    """Decodes a video and hands over evenly picked frames, one by one.
+
+    Frames are picked among those that really decode, whatever the file's header says. A rotation
+    flag is respected. Only one frame is kept in memory.
+
+    Args:
+        path: video file.
+        num_frames, height, width: as in `read_clip`.
+        take: called with (numbers, frame): which of the picked frames it is, a list of int from 0
+            to `num_frames - 1`, and uint8 BGR `(height, width, 3)`, which the next one overwrites.
+            Where the header was wrong, all numbers come again; the later frame counts.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: nothing in the file can be decoded.
+
+    Warns:
+        UserWarning: fewer frames decode than the header says; those are used.
+    """
+    with open_video(path) as video:
+        promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        guess = sample_indices(promised, num_frames) if promised > 0 else []
+        times = _decode(video, guess, height, width, take)
+    if not times:
+        raise ValueError("no frame could be decoded")
+    picked = sample_times(times, num_frames)
+    if picked != guess:
+        with open_video(path) as video:
+            _decode(video, picked, height, width, take, last=picked[-1])
+    if len(times) < promised:
+        warnings.warn(
+            f"only {len(times)} of {promised} promised frames decode; they are used", stacklevel=2
+        )
+
+
+def fit_frame(image, height, width, out=None):
+    """Resizes until the shorter side fits, then crops around the centre or adds black bars.
+
+    Args:
+        image: uint8, `(any height, any width, 3)`.
+        height, width: of the result, in pixels.
+        out: where the result is written, uint8 `(height, width, 3)`, contiguous; by default a new
+            array.
+
+    Returns:
+        `out`.
+    """
+    if out is None:
+        out = np.empty((height, width, 3), np.uint8)
+    scale = min(height, width) / min(image.shape[:2])
+    # Cropping first is the same picture for less work.
+    crop_height = min(image.shape[0], round(height / scale))
+    crop_width = min(image.shape[1], round(width / scale))
+    top = (image.shape[0] - crop_height) // 2
+    left = (image.shape[1] - crop_width) // 2
+    image = image[top : top + crop_height, left : left + crop_width]
+    size = (min(width, round(crop_width * scale)), min(height, round(crop_height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    if size == (width, height):
+        return cv2.resize(image, size, dst=out, interpolation=method)
+    image = cv2.resize(image, size, interpolation=method)
+    down, right = height - image.shape[0], width - image.shape[1]
+    bars = down // 2, down - down // 2, right // 2, right - right // 2
+    return cv2.copyMakeBorder(image, *bars, cv2.BORDER_CONSTANT, dst=out)
+
+
+def write_image(path, image, jpeg_quality=JPEG_QUALITY):
+    """Writes one image; unlike `cv2.imwrite` a full disk is an error."""
+    path.write_bytes(encode_image(path.suffix, image, jpeg_quality))
+
+
+def encode_image(suffix, image, jpeg_quality=JPEG_QUALITY):
+    """The bytes of an image file of the kind of `suffix`, such as ".jpg"."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if suffix == ".jpg" else []
+    return cv2.imencode(suffix, image, quality)[1].tobytes()
+
+
+def read_image(path, flags=cv2.IMREAD_COLOR):
+    """One decoded image.
+
+    Raises:
+        ValueError: the file is no image.
+    """
+    # Unlike `cv2.imread` this reads any file name on Windows.
+    image = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    if image is None:
+        raise ValueError(f"{path} is not a readable image.")
+    return image
+
+
+@contextlib.contextmanager
+def open_video(path):
+    """An open `cv2.VideoCapture`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: OpenCV cannot open it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {path}.")
+    if not path.stat().st_size:
+        raise ValueError("the file is empty")
+    # Else decoder and OpenCV write pages of their own warnings between ours.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    threads = [cv2.CAP_PROP_N_THREADS, max(cv2.getNumThreads(), 1)]
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, threads)
+    if not video.isOpened():
+        raise ValueError("OpenCV cannot open it: not a video, truncated, or an unknown format")
+    try:
+        yield video
+    finally:
+        video.release()
+
+
+def _decode(video, picked, height, width, take, last=None):
+    """Reads on to the frame `last`, or the end, and hands over the frames number `picked`.
+
+    Returns:
+        Time stamps of all frames in ms.
+    """
+    numbers = collections.defaultdict(list)
+    for number, index in enumerate(picked):
+        numbers[index].append(number)
+    fitted = np.empty((height, width, 3), np.uint8)
+    times, image = [], None
+    while (last is None or len(times) <= last) and video.grab():
+        if len(times) in numbers:
+            decoded, image = video.retrieve(image)
+            if not decoded:
+                continue
+            fits = image.shape == fitted.shape
+            take(
+                numbers[len(times)], image if fits else fit_frame(image, height, width, out=fitted)
+            )
+        times.append(video.get(cv2.CAP_PROP_POS_MSEC))
+    return times
+
+
+def _read_folder(folder, num_frames, height, width):
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not paths:
+        raise FileNotFoundError(f"No image in the folder {folder}.")
+    paths.sort(key=_by_numbers)
+    picked = sample_indices(len(paths), num_frames)
+    return np.stack([fit_frame(read_image(paths[i]), height, width) for i in picked])
+
+
+def _by_numbers(path):
+    """Sorts `frame2.png` before `frame10.png`."""
+    words = re.split(r"(\d+)", path.name)  # every second one is a number
+    return [int(word) if index % 2 else word for index, word in enumerate(words)]

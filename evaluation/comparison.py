@@ -1,0 +1,127 @@
+"""Trained runs of one data set beside each other: accuracy, training time, size, time to answer."""
+
+import io
+import json
+import statistics
+import time
+import zipfile
+
+import h5py
+import numpy as np
+
+import predict
+from common import run_folder
+from common.command_line import quote
+from training import history
+
+NUM_ANSWERS = 5  # of which the median counts
+COLUMNS = ("rgb", "flow", "fused", "training", "parameters", "size", "answer")
+
+
+def compare(run_dirs, engine="auto"):
+    """Prints a table of evaluated runs and returns its rows.
+
+    Args:
+        run_dirs: folders of runs of one data set, evaluated on the same split.
+        engine: see `predict.Recognizer`.
+
+    Returns:
+        list of dicts: "run", "rgb", "flow" and "fused" top-1 (None without that stream),
+        "training" seconds of all epochs, number of "parameters", "size" in bytes, and seconds from
+        the last frame to the "answer".
+
+    Raises:
+        FileNotFoundError: a run is not there or not evaluated.
+        ValueError: the runs are of different data sets or clips.
+    """
+    runs = [run_folder.Run.read(run_dir) for run_dir in run_dirs]
+    results = [read_evaluation(run) for run in runs]
+    clips = [
+        f"{result['num_videos']} clips of {result['split']} of {run.dataset}"
+        for run, result in zip(runs, results, strict=True)
+    ]
+    for run, found in zip(runs, clips, strict=True):
+        if found != clips[0]:
+            raise ValueError(
+                f"Only runs with the same clips compare: {runs[0].folder} was evaluated on "
+                f"{clips[0]}, but {run.folder} on {found}."
+            )
+    rows = [row(run, result, engine) for run, result in zip(runs, results, strict=True)]
+    print_rows(rows)
+    return rows
+
+
+def read_evaluation(run):
+    """The content of a run's evaluation.json.
+
+    Raises:
+        FileNotFoundError: it has none.
+    """
+    path = run.folder / "evaluation.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run.folder} is not evaluated. Run `python evaluate.py --model "
+            f"{quote(run.folder)}` first."
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def row(run, result, engine="auto"):
+    """One row of `compare`."""
+    top1 = {name: values["top1"] for name, values in result["streams"].items()}
+    files = [run.model_file(stream) for stream in run.streams]
+    return {
+        "run": run.folder.name,
+        **{name: top1.get(name) for name in ("rgb", "flow", "fused")},
+        "training": float(history.read(run.folder)["seconds"].sum()),
+        "parameters": sum(num_parameters(path) for path in files),
+        "size": sum(path.stat().st_size for path in files),
+        "answer": seconds_to_answer(run, engine),
+    }
+
+
+def num_parameters(path):
+    """Numbers in a `.keras` file, counted without opening the network."""
+    total = 0
+
+    def count(name, item):
+        nonlocal total
+        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
+            total += item.size
+
+    with zipfile.ZipFile(path) as archive:
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            file.visititems(count)
+    return total
+
+
+def seconds_to_answer(run, engine="auto"):
+    """Median seconds from a clip's last frame to its answer, the others having arrived before."""
+    recognizer = predict.Recognizer(run.folder, engine, stepwise=True)
+    print(f"{run.folder}: engine {predict.engine_text(recognizer)}")
+    preset = run.preset
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (preset.num_frames, *preset.frame_size, 3), np.uint8)
+    seconds = [_answer_once(recognizer, frames) for _ in range(NUM_ANSWERS + 1)]
+    return statistics.median(seconds[1:])  # the first one compiles
+
+
+def _answer_once(recognizer, frames):
+    clip = recognizer.stream(len(frames))
+    for image in frames[:-1]:
+        clip.add(image)
+    started = time.perf_counter()
+    clip.add(frames[-1])
+    clip.answer()
+    return time.perf_counter() - started
+
+
+def print_rows(rows):
+    """The table, a line per run."""
+    width = max(len(row["run"]) for row in rows) + 2
+    print(f"{'top-1':{width}}" + "".join(f"{name:>12}" for name in COLUMNS))
+    for values in rows:
+        cells = ["-" if values[name] is None else f"{values[name]:.3f}" for name in COLUMNS[:3]]
+        cells += [f"{values['training']:.0f} s", f"{values['parameters']:,}"]
+        cells += [f"{values['size'] / 1e6:.1f} MB", f"{1000 * values['answer']:.0f} ms"]
+        print(f"{values['run']:{width}}" + "".join(f"{cell:>12}" for cell in cells))

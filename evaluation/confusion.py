@@ -1,0 +1,48 @@
+"""Which signs are taken for which: the matrix, its picture, the most confused pairs."""
+
+import numpy as np
+
+NUM_CONFUSIONS = 10
+MAX_NAMED_SIGNS = 60  # more signs than this are numbered in the picture
+
+
+def confusion_matrix(predicted, classes, num_classes):
+    """int `(num_classes, num_classes)`: clips by true class (row) and predicted class (column)."""
+    matrix = np.zeros((num_classes, num_classes), int)
+    np.add.at(matrix, (classes, predicted), 1)
+    return matrix
+
+
+def most_confused(confusion):
+    """Up to `NUM_CONFUSIONS` of (count, true class, predicted class), most frequent first."""
+    pairs = [
+        (int(confusion[true, predicted]), int(true), int(predicted))
+        for true, predicted in np.argwhere(confusion)
+        if true != predicted
+    ]
+    return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:NUM_CONFUSIONS]
+
+
+def plot_confusion(confusion, run, split):
+    """Writes confusion.png: the share of each true sign's clips that went to each sign."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = [sign.name for sign in run.signs]
+    size = min(3 + 0.35 * len(names), 24)
+    figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= MAX_NAMED_SIGNS:
+        axis.set_xticks(range(len(names)), names, rotation=90)
+        axis.set_yticks(range(len(names)), names)
+        for true, predicted in np.argwhere(confusion):
+            color = "white" if share[true, predicted] > 0.5 else "black"
+            count = str(confusion[true, predicted])
+            axis.text(predicted, true, count, ha="center", va="center", color=color, fontsize=8)
+    axis.set(xlabel="recognised", ylabel="signed", title=f"{run.folder.name}, {split}, fused")
+    figure.colorbar(image, label="share of the sign's clips")
+    figure.savefig(run.folder / "confusion.png", dpi=100)
+    pyplot.close(figure)

@@ -1,0 +1,133 @@
+"""Networks that make features of frames or clips, so that a new top trains on them in seconds."""
+
+import concurrent.futures
+import queue
+import threading
+
+import numpy as np
+
+import i3d_weights
+from common import network_input
+from common.keras_import import import_keras
+from weights import mobile
+
+EXTRACTORS = (*mobile.EXTRACTORS, "i3d")
+CLIPS_PER_BATCH = 4
+
+
+def find_weights(preset, stream, extractor, weights):
+    """The weight file of an extractor, or None for random weights.
+
+    Raises:
+        FileNotFoundError, ValueError: it is not there, or is of another kind.
+    """
+    if extractor == "i3d":
+        if weights == "none":
+            return None
+        path = i3d_weights.find_weights(weights, stream)
+        i3d_weights.check_weights(path, stream, preset.width_multiplier)
+        return path
+    return mobile.find_weights(weights, extractor, preset.width_multiplier)
+
+
+def build_network(preset, stream, extractor, weights, seed=0):
+    """The network that makes features of a stream: of a frame, or with "i3d" of a clip.
+
+    Returns:
+        `keras.Model` from `(batch, height, width, channels)` to `(batch, features)`, or from
+        `(batch, num_frames, height, width, channels)` to `(batch, 1, features)`.
+    """
+    keras = import_keras()
+    path = find_weights(preset, stream, extractor, weights)
+    keras.utils.set_random_seed(seed)
+    channels = network_input.CHANNELS[stream]
+    if extractor != "i3d":
+        import model_mobile
+
+        return model_mobile.build_extractor(
+            extractor, *preset.input_size, channels, preset.width_multiplier, path
+        )
+    import model_i3d
+
+    model = model_i3d.build_i3d(
+        preset.num_frames,
+        *preset.input_size,
+        channels,
+        width_multiplier=preset.width_multiplier,
+        subtract_mean=preset.subtract_mean and stream == "rgb",
+    )
+    if path:
+        i3d_weights.load_weights(model, path, with_top=False)
+    averaged = keras.layers.GlobalAveragePooling3D(keepdims=True)(model.output)
+    features = keras.layers.Reshape((1, model.output_shape[-1]))(averaged)
+    return keras.Model(model.input, features)
+
+
+class ClipBatches:
+    """A network for clips that several threads ask for: what has gathered is computed at once.
+
+    Args:
+        build: returns the network, a `keras.Model` of `build_network`; called once, when the first
+            clip comes.
+    """
+
+    def __init__(self, build):
+        self._build = build
+        self._network = None
+        self._waiting = queue.SimpleQueue()
+        self._computing = threading.Lock()
+
+    def open(self):
+        """Builds the network where that has not happened yet.
+
+        Raises:
+            ValueError: the weights do not fit.
+        """
+        self._network = self._network or self._build()
+
+    def features(self, clip):
+        """Features of one clip.
+
+        Args:
+            clip: float32 `(num_frames, height, width, channels)` of `network_input`.
+
+        Returns:
+            float32 `(num_frames, features)`, or `(1, features)` of I3D.
+        """
+        answer = concurrent.futures.Future()
+        self._waiting.put((clip, answer))
+        with self._computing:
+            while not answer.done():
+                self._compute([self._waiting.get() for _ in range(self._num_gathered())])
+        return answer.result()
+
+    def _num_gathered(self):
+        return min(self._waiting.qsize(), CLIPS_PER_BATCH)
+
+    def _compute(self, gathered):
+        try:
+            self.open()
+            clips = np.stack([clip for clip, _ in gathered])
+            features = clip_features(self._network, clips)
+        except BaseException as error:
+            for _, answer in gathered:
+                answer.set_exception(error)
+            return
+        for (_, answer), values in zip(gathered, features, strict=True):
+            answer.set_result(values)
+
+
+def clip_features(network, clips):
+    """What a network of `build_network` says of a batch of clips, all their frames at once.
+
+    Args:
+        network: `keras.Model`.
+        clips: float32 `(batch, num_frames, height, width, channels)`.
+
+    Returns:
+        float32 `(batch, num_frames, features)`, or `(batch, 1, features)` of I3D.
+    """
+    is_per_frame = len(network.input_shape) == 4
+    inputs = clips.reshape(-1, *clips.shape[2:]) if is_per_frame else clips
+    features = np.asarray(network.predict_on_batch(inputs))
+    return features.reshape(len(clips), -1, features.shape[-1])

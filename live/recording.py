@@ -1,0 +1,193 @@
+"""A recording: what a camera shows for a few seconds, its frames picked by time as they come."""
+
+import concurrent.futures
+import contextlib
+import datetime
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from common import disk
+from common.video import open_video, write_image
+
+RECORDING_DIR = Path("recording")
+JPEG_QUALITY = 95  # of the frames that wait in memory to be written as a video
+HIGHEST_FPS = 30.0
+FOURCC = {".avi": "MJPG", ".mp4": "mp4v"}
+
+
+class Picker:
+    """Picks the frame that is seen at evenly spaced moments, whatever the camera's frame rate.
+
+    The same moments as `sample_times`: of each, the last frame that has begun by then.
+
+    Args:
+        start: the first moment, in seconds.
+        step_seconds: from one moment to the next.
+        shown: the `Shot` before `start`, if there is one.
+    """
+
+    def __init__(self, start, step_seconds, shown=None):
+        self._start, self._step = start, step_seconds
+        self._shown = shown
+        self._num_picked = 0
+
+    def add(self, shot):
+        """Takes the next `Shot`; returns the images of the moments before it."""
+        if self._shown is None:
+            self._shown = shot
+        images = self._pick(lambda moment: moment < shot.seconds)
+        self._shown = shot
+        return images
+
+    def advance(self, now):
+        """Returns the images of the moments up to `now`, by when all frames have been added."""
+        return self._pick(lambda moment: moment <= now) if self._shown else []
+
+    def _pick(self, is_over):
+        images = []
+        while is_over(self._start + self._num_picked * self._step):
+            images.append(self._shown.image)
+            self._num_picked += 1
+        return images
+
+
+class Recording:
+    """A fixed number of picked frames, and, for saving, all frames as JPEGs.
+
+    Args:
+        start, seconds: when it begins and how long it takes.
+        num_frames: number of frames to pick.
+        shown: the `Shot` before `start`, if there is one.
+        keep_video: keep all frames, too.
+    """
+
+    def __init__(self, start, seconds, num_frames, shown=None, keep_video=True):
+        self.start, self.seconds = start, seconds
+        self.picked = []  # uint8 BGR, as the camera saw them
+        self._num_frames = num_frames
+        self._picker = Picker(start, seconds / num_frames, shown)
+        self._video = Video() if keep_video else None
+        if shown and keep_video:
+            self._video.add(start, shown.image)
+
+    @property
+    def end(self):
+        return self.start + self.seconds
+
+    def add(self, shot):
+        """Takes the next `Shot`; returns the images that are newly picked."""
+        if self._video and shot.seconds < self.end:
+            self._video.add(shot.seconds, shot.image)
+        return self._keep(self._picker.add(shot))
+
+    def advance(self, now):
+        """Returns the images that are picked because it is `now`."""
+        return self._keep(self._picker.advance(min(now, self.end)))
+
+    def _keep(self, images):
+        images = images[: self._num_frames - len(self.picked)]
+        self.picked += images
+        return images
+
+    def write_video(self, path):
+        """Writes all frames to the new video file `path`, at a constant frame rate.
+
+        Raises:
+            OSError: the file did not become whole, for example because the disk is full.
+        """
+        self._video.write(path, self.start, self.seconds)
+
+
+class Video:
+    """Frames with their times, compressed on a thread of its own while they come."""
+
+    def __init__(self):
+        self._times, self._encoded = [], []
+        self._encoder = concurrent.futures.ThreadPoolExecutor(1)
+
+    def add(self, seconds, image):
+        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        self._times.append(seconds)
+        self._encoded.append(self._encoder.submit(cv2.imencode, ".jpg", image, quality))
+
+    def write(self, path, start, seconds):
+        """Writes what is seen from `start` on, for `seconds`; raises OSError where it fails."""
+        fps = max(1.0, min(HIGHEST_FPS, round(len(self._times) / seconds)))
+        moments = start + np.arange(round(seconds * fps)) / fps
+        shown = np.maximum(np.searchsorted(self._times, moments, side="right") - 1, 0)
+        images = (self._image(number) for number in shown)
+        write_video(path, images, fps, len(shown))
+
+    def _image(self, number):
+        return cv2.imdecode(self._encoded[number].result()[1], cv2.IMREAD_COLOR)
+
+
+def write_video(path, images, fps, num_images):
+    """Writes uint8 BGR `images` of one size to the new file `path`, by its suffix avi or mp4.
+
+    Raises:
+        OSError: not all images could be written, for example because the disk is full.
+    """
+    writer = None
+    for image in images:
+        if writer is None:
+            code = cv2.VideoWriter_fourcc(*FOURCC[path.suffix])
+            writer = cv2.VideoWriter(str(path), code, fps, image.shape[1::-1])
+        writer.write(image)
+    writer.release()
+    # The writer itself tells nobody that the disk is full.
+    if _num_frames(path) != num_images:
+        raise OSError(f"The video could not be written whole to {path.parent}. Is the disk full?")
+
+
+def save(recording, answer, folder=RECORDING_DIR):
+    """Writes a recording and the answer to it into a new folder, whole or not at all.
+
+    `frames/frame0000.png` ... are the picked frames as the network got them, so that
+    `python predict.py <folder>/frames` gives the same answer; `recording.avi` is what was seen in
+    between, and `answer.json` the answer.
+
+    Args:
+        recording: a finished `Recording`.
+        answer: JSON-able dict.
+        folder: where the new folder is made.
+
+    Returns:
+        Path of the new folder, named after the time.
+
+    Raises:
+        OSError: the disk is full, or may not be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    disk.check_free(folder, sum(image.size for image in recording.picked))
+    with disk.partial_dir(folder) as partial:
+        content = partial / "content"
+        (content / "frames").mkdir(parents=True)
+        for number, image in enumerate(recording.picked):
+            write_image(content / "frames" / f"frame{number:04d}.png", image)
+        recording.write_video(content / "recording.avi")
+        text = json.dumps(answer, indent=1, ensure_ascii=False)
+        (content / "answer.json").write_text(text + "\n", encoding="utf-8")
+        target = _new_name(folder)
+        os.rename(content, target)
+    return target
+
+
+def _new_name(folder):
+    name = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+    target, number = folder / name, 2
+    while target.exists():
+        target, number = folder / f"{name}-{number}", number + 1
+    return target
+
+
+def _num_frames(path):
+    count = 0
+    with contextlib.suppress(OSError, ValueError), open_video(path) as video:
+        while video.grab():
+            count += 1
+    return count

@@ -1,0 +1,167 @@
+"""From the live demo's state to what its window shows."""
+
+import cv2
+import numpy as np
+
+from live.picture import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, SLATE, View, network_box
+from live.state import COUNTDOWN_SECONDS, State
+
+NUM_ROWS = 3
+KEYS = "Space: record   c: continuous   ?: help   q: quit"
+KEYS_OF_ANSWER = "Space: again   r: replay   s: save   c: continuous   ?: help   q: quit"
+KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
+HELP = [
+    ("Space", "count down, then record {seconds:.0f} seconds and name the sign"),
+    ("r", "replay the recording with its optical flow"),
+    ("s", "save recording, picked frames and answer"),
+    ("c", "continuous: names signs as they come; c again ends it"),
+    ("Esc", "stop"),
+    ("?", "this help; any key closes it"),
+    ("q", "quit"),
+    ("", ""),
+    ("", "The picture is mirrored for you; the network gets what the camera saw, in the box."),
+    ("", "In the flow, the colour is the direction of a motion, white is rest."),
+]
+DRAWN_SIGNERS = (
+    "This model was trained on drawn signers and knows no others. Record your own signs: "
+    "python videocapture.py"
+)
+
+
+def view_of(demo, recognition, camera, shot, now, is_mirrored):
+    """The `View` of a moment.
+
+    Args:
+        demo: `state.Demo`.
+        recognition: `recognition.Recognition`.
+        camera: `camera.Camera`.
+        shot: the newest `Shot`, or None.
+        now: seconds on the camera's clock.
+        is_mirrored: whether the shots are mirrored already, for the network, too.
+    """
+    if demo.shows_help:
+        lines = [(key, text.format(seconds=demo.seconds)) for key, text in HELP]
+        return View("HELP", SLATE, lines=lines, keys="any key: back   q: quit")
+    view = View(keys=KEYS, corner=_corner(camera, recognition))
+    if shot:
+        view.camera = for_the_eye(shot.image, is_mirrored)
+        preset = recognition.run.preset
+        view.box = network_box(shot.image.shape, preset.frame_size, preset.input_size)
+    _SHOW[demo.state](view, demo, recognition, now, is_mirrored)
+    if demo.state is State.LOST:
+        view.lines = [("", camera.problem or "The camera is being opened again.")]
+    view.message = demo.notice(now) or view.message
+    return view
+
+
+def for_the_eye(image, is_mirrored):
+    """A picture as in a mirror."""
+    return image if is_mirrored else cv2.flip(image, 1)
+
+
+def _corner(camera, recognition):
+    fps = f"{camera.fps:.0f} fps"
+    return f"{recognition.engine}   {fps}" if recognition.engine else fps
+
+
+def _show_loading(view, demo, recognition, now, is_mirrored):
+    view.heading = "STARTING: opening the networks ..."
+    view.message = "The first start prepares the model for this machine and takes longer."
+    view.keys = "?: help   q: quit"
+
+
+def _show_ready(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color = "READY: press Space", GREEN
+    if recognition.run.dataset.startswith("toysigns"):
+        view.message = DRAWN_SIGNERS
+
+
+def _show_countdown(view, demo, recognition, now, is_mirrored):
+    left = COUNTDOWN_SECONDS - demo.seconds_in_state(now)
+    view.heading, view.color = "GET READY", ORANGE
+    view.big = f"{max(1, int(np.ceil(left)))}"
+    view.keys = KEYS_OF_STOP
+
+
+def _show_recording(view, demo, recognition, now, is_mirrored):
+    left = max(0.0, demo.seconds - demo.seconds_in_state(now))
+    view.heading, view.color, view.is_split = "RECORDING: sign now", RED, True
+    view.bar, view.bar_text = left / demo.seconds, f"{left:.1f} s left"
+    _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
+    view.keys = KEYS_OF_STOP
+
+
+def _show_thinking(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color, view.is_split = "THINKING ...", BLUE, True
+    view.bar, view.bar_text = 1.0, "recorded; the network is at work"
+    _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
+    view.keys = "q: quit"
+
+
+def _show_answer(view, demo, recognition, now, is_mirrored):
+    view.is_split, view.keys = True, KEYS_OF_ANSWER
+    answer = demo.result.answer
+    sure = demo.is_sure(answer)
+    view.heading = f"ANSWER: {answer.ranking[0][1]}" if sure else "ANSWER: not sure"
+    view.color = SKY
+    view.rows = [
+        (name, probability, sure and number == 0)
+        for number, (_, name, probability) in enumerate(answer.ranking[:NUM_ROWS])
+    ]
+    view.message = f"{demo.result.seconds:.2f} s after the recording"
+    if not sure:
+        view.message += f"; every sign is below {100 * demo.threshold:.0f} %"
+    _put_flow(view, recognition.flow_pictures, demo.replayed_frame(now), is_mirrored)
+
+
+def _show_replay(view, demo, recognition, now, is_mirrored):
+    _show_answer(view, demo, recognition, now, is_mirrored)
+    number = demo.replayed_frame(now)
+    view.heading = f"REPLAY: frame {number + 1} of {demo.num_frames}"
+    view.camera, view.box = for_the_eye(demo.recording.picked[number], is_mirrored), None
+
+
+def _show_continuous(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color, view.is_split = "CONTINUOUS: sign at any time", BLUE, True
+    view.keys = "c: stop   ?: help   q: quit"
+    _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
+    filled = demo.seconds_in_state(now) / demo.seconds
+    if filled < 1:
+        view.bar, view.bar_text = filled, f"the first {demo.seconds:.0f} seconds ..."
+    elif demo.steady.sign:
+        view.rows = [(*demo.steady.sign[1:], True)]
+    else:
+        view.rows = [("no sign, or not sure", None, False)]
+    if rate := recognition.answers_per_second:
+        view.message = f"{rate:.1f} answers a second"
+
+
+def _show_lost(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color = "NO CAMERA", PURPLE
+    view.keys = "?: help   q: quit"
+
+
+def _show_failed(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color, view.lines = "NO NETWORK", PURPLE, [("", recognition.problem)]
+    view.keys = "q: quit"
+
+
+def _put_flow(view, pictures, number, is_mirrored):
+    """The flow beside the camera, mirrored like it; its colours stay those of the true motion."""
+    view.caption = "optical flow"
+    if pictures:
+        view.beside = for_the_eye(pictures[min(number, len(pictures) - 1)], is_mirrored)
+
+
+_SHOW = {
+    State.LOADING: _show_loading,
+    State.READY: _show_ready,
+    State.COUNTDOWN: _show_countdown,
+    State.RECORDING: _show_recording,
+    State.THINKING: _show_thinking,
+    State.ANSWER: _show_answer,
+    State.REPLAY: _show_replay,
+    State.CONTINUOUS: _show_continuous,
+    State.LOST: _show_lost,
+    State.FAILED: _show_failed,
+}

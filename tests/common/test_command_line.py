@@ -1,0 +1,127 @@
+"""common/command_line.py: options declared once become flags, checks and docstrings."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from common.command_line import (
+    COUNT,
+    COUNT_OR_0,
+    POSITIVE,
+    SHARE_BELOW_1,
+    SHARE_TO_HALF,
+    add_flags,
+    check,
+    documented,
+    folder_name,
+    from_flags,
+    option,
+    options_of,
+    quote,
+)
+
+
+@documented
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be told."""
+
+    name: str | None = option(None, "of the run", folder_name, metavar="NAME")
+    number: int = option(3, "how many, 100 % of them", COUNT)
+    share: float = option(0.2, "of all", SHARE_TO_HALF, of_default="a fifth")
+    units: tuple = option((64, 32), "sizes", COUNT, nargs=2)
+    is_on: bool = option(True, "on by itself")
+    is_off: bool = option(False, "off by itself")
+    kind: str | None = option(None, "one of two", choices=("a", "b"), nargs="?", const="a")
+
+    __post_init__ = check
+
+
+def parse(*flags):
+    parser = argparse.ArgumentParser()
+    add_flags(parser, options_of(Options))
+    return from_flags(Options, parser.parse_args(flags))
+
+
+def test_without_flags_options_are_what_they_are_by_themselves():
+    assert parse() == Options()
+
+
+def test_flags_become_options():
+    flags = "--name x --number 5 --share 0.5 --units 8 9 --no-is-on --is-off --kind".split()
+    assert parse(*flags) == Options("x", 5, 0.5, (8, 9), False, True, "a")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--name", "x/y"),
+        ("--name", ".."),
+        ("--name", ""),
+        ("--number", "0"),
+        ("--number", "2.5"),
+        ("--number", "many"),
+        ("--share", "20"),
+        ("--share", "nan"),
+        ("--units", "8", "0"),
+        ("--kind", "c"),
+    ],
+)
+def test_flags_that_cannot_be_right_are_refused(flags, capsys):
+    with pytest.raises(SystemExit):
+        parse(*flags)
+    assert "received" in capsys.readouterr().err or flags[0] == "--kind"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"name": "x/y"}, {"number": 0}, {"number": 2.5}, {"share": 0.6}, {"units": (8, -1)}]
+    + [{"share": float("nan")}, {"kind": "c"}, {"number": None}],
+)
+def test_python_is_refused_what_the_shell_is(wrong):
+    with pytest.raises(ValueError, match=f"--{next(iter(wrong))}: expected .*, received"):
+        Options(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        (COUNT, ["1", "20"], ["0", "-1", "1.0", "inf"]),
+        (COUNT_OR_0, ["0"], ["-3"]),
+        (POSITIVE, ["1e-4"], ["0", "-1", "nan", "inf"]),
+        (SHARE_BELOW_1, ["0", "0.99"], ["1", "7"]),
+        (SHARE_TO_HALF, ["0", "0.5"], ["0.51", "-0.1"]),
+    ],
+)
+def test_numbers_have_bounds(kind, right, wrong):
+    for text in right:
+        kind(text)
+    for text in wrong:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"expected {kind.words}, received"):
+            kind(text)
+
+
+def test_the_docstring_lists_every_option_with_its_default():
+    assert Options.__doc__.startswith("What can be told.\n\nArgs:\n    name: of the run.\n")
+    for line in (
+        "    number: how many, 100 % of them (default: 3).",
+        "    share: of all (default: a fifth).",
+        "    units: sizes (default: 64 32).",
+        "    is_on: on by itself.",
+    ):
+        assert line in Options.__doc__.splitlines()
+
+
+def test_help_shows_defaults_and_percents(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    words = " ".join(capsys.readouterr().out.split())
+    assert "how many, 100 % of them (default: 3)" in words and "--is-on, --no-is-on" in words
+
+
+@pytest.mark.skipif("sys.platform == 'win32'", reason="other quotes")
+def test_paths_with_spaces_are_quoted_in_commands():
+    assert quote(Path("model/my run")) == "'model/my run'"
+    assert quote(Path("model/run")) == "model/run" and quote("it's") == "'it'\"'\"'s'"

@@ -1,0 +1,1 @@
+"""The drawn data set: who signs, what is signed, and how it is drawn. Uses `common/`."""

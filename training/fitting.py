@@ -1,0 +1,252 @@
+"""Fits one stream's network: phases, a checkpoint after every epoch, exact resuming.
+
+Knows nothing of an architecture: it is handed functions that build and freeze a network.
+"""
+
+import sys
+import time
+
+import keras
+import numpy as np
+
+from datagenerator import ClipSequence, FeatureSequence
+from inference.saved_network import load_model
+from training import devices
+from training.history import COLUMNS, History
+
+TIMED_BATCH_SIZE = 2
+MIXED_PRECISIONS = ("mixed_float16", "mixed_bfloat16")
+SEED_STEP = 10_000  # between the epochs of two seeds
+BALANCED_UP_TO = 1.1  # ratio of the most to the least frequent sign without class weights
+
+
+def fit_stream(run, stream, architecture, phases, train_clips, val_clips, workers=1, gpus=1):
+    """Trains from where the last checkpoint stands, or from the start.
+
+    An interrupted training that is continued ends with the same weights as an undisturbed one: the
+    checkpoint holds weights and optimizer, and all randomness comes from seed and epoch.
+
+    Args:
+        run: `run_folder.Run`.
+        stream: "rgb" or "flow".
+        architecture: `training.Architecture`.
+        phases: list of `training.Phase`.
+        train_clips, val_clips: lists of `dataset.Clip`; without validation clips the best epoch is
+            that of the lowest training loss.
+        workers: threads that read clips.
+        gpus: 1, or "all", after `devices.check`.
+
+    Writes `<stream>.keras` (the best epoch), `checkpoint/` and history.csv.
+    """
+    finished, checkpoint = run.newest_checkpoint(stream)
+    past = History(run.folder, stream, finished)
+    keras.utils.set_random_seed(run.options["seed"])
+    with devices.shared(gpus) as num_devices:
+        train, val = _sequences(run, stream, train_clips, val_clips, workers, num_devices)
+        model = load_model(checkpoint) if checkpoint else build(run, stream, architecture)
+        devices.synchronize(model, num_devices)
+        try:
+            first = 0
+            for phase in phases:
+                last = first + phase.epochs
+                if first <= finished < last and not past.has_stalled(run.options["patience"]):
+                    if finished == first:
+                        architecture.set_trainable(model, phase.part)
+                        compile_model(model, phase.learning_rate, run.options)
+                    keeper = EpochKeeper(run, stream, phase, first, past, model)
+                    if architecture.reads_features(phase):
+                        _fit_top(run, stream, architecture, train, val, finished, last, keeper)
+                    else:
+                        _fit(model, train, val, finished, last, keeper)
+                    finished = last
+                first = last
+        except KeyboardInterrupt:
+            if not run.model_file(stream).is_file():
+                save_for_use(model, run.model_file(stream))
+            raise
+
+
+def build(run, stream, architecture):
+    """A fresh network of `architecture` that computes in the precision of the run's options."""
+    precision = run.options["mixed_precision"]
+    keras.config.set_dtype_policy(f"mixed_{precision}" if precision else "float32")
+    try:
+        return architecture.build(run, stream)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def compile_model(model, learning_rate, options):
+    """Adam and cross entropy, with the gradient accumulation and precision of a run's options.
+
+    Gradients that are left when an epoch ends count in the first step of the next one: they are
+    part of the optimizer, and so of the checkpoint.
+    """
+    batches = options["gradient_accumulation"]
+    optimizer = keras.optimizers.Adam(
+        learning_rate, gradient_accumulation_steps=batches if batches > 1 else None
+    )
+    if options["mixed_precision"] == "float16":  # whose smallest gradients would become zero
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    # Else TensorFlow traces the first step twice, which takes twice the time.
+    model.optimizer.build(model.trainable_variables)
+
+
+def seconds_per_clip(run, stream, architecture):
+    """The time of one training step on this machine, per clip; the network is thrown away."""
+    model = build(run, stream, architecture)
+    architecture.set_trainable(model, "all")
+    compile_model(model, run.preset.learning_rate_all, run.options)
+    batch = min(run.preset.batch_size, TIMED_BATCH_SIZE)
+    clips = np.zeros((batch, *model.input_shape[1:]), np.float32)
+    labels = np.eye(batch, len(run.signs), dtype=np.float32)
+    model.train_on_batch(clips, labels)
+    started = time.monotonic()
+    model.train_on_batch(clips, labels)
+    seconds = time.monotonic() - started
+    keras.utils.clear_session()
+    return seconds / batch
+
+
+class EpochKeeper(keras.callbacks.Callback):
+    """Begins an epoch in a state that depends on its number only, and stores it when it ends.
+
+    `network` is the whole one, also where only its top is being fitted.
+    """
+
+    def __init__(self, run, stream, phase, first_epoch, past, network):
+        super().__init__()
+        self.network = network
+        self.sequence = None  # what is fitted on
+        self.run = run
+        self.stream = stream
+        self.phase = phase
+        self.first_epoch = first_epoch
+        self.past = past
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+        self.sequence.epoch = epoch  # Keras on JAX and PyTorch counts one too many
+        self.learning_rate = self.phase.learning_rate_at(epoch - self.first_epoch)
+        self.model.optimizer.learning_rate = self.learning_rate
+        # A `.keras` file does not carry the random state of Dropout: on PyTorch the global one, on
+        # the other backends that of each layer. TensorFlow, given a global seed, would optimize the
+        # graph of the training step anew, which takes seconds.
+        if keras.backend.backend() == "torch":
+            keras.utils.set_random_seed(SEED_STEP * self.run.options["seed"] + epoch)
+        for number, layer in enumerate(self.network.layers):
+            if hasattr(layer, "seed_generator"):
+                layer.seed_generator.state.assign([self.run.options["seed"] + number, epoch])
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {
+            "stream": self.stream,
+            "phase": self.phase.part,
+            "epoch": epoch + 1,
+            **{key: float(logs[key]) for key in logs if key in COLUMNS},
+            "learning_rate": self.learning_rate,
+            "seconds": round(time.monotonic() - self.started, 2),
+        }
+        # A run that is killed between these lines does the epoch again, to the same end.
+        if self.past.append(row):
+            save_for_use(self.network, self.run.model_file(self.stream))
+        save_checkpoint(self.network, self.run, self.stream, epoch + 1)
+        self.model.stop_training = self.past.has_stalled(self.run.options["patience"])
+
+
+def save_checkpoint(model, run, stream, epoch):
+    """Saves weights and optimizer after `epoch` epochs and deletes the checkpoint before."""
+    folder = run.folder / "checkpoint"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{stream}-{epoch:04d}.keras"
+    _save(model, path)
+    for other in folder.glob(f"{stream}-*.keras"):
+        if other != path:
+            other.unlink()
+
+
+def save_for_use(model, path):
+    """Saves a network without its optimizer; it computes in float32, on one device."""
+    text = model.to_json()
+    wanted = text.replace('"synchronized": true', '"synchronized": false')
+    for precision in MIXED_PRECISIONS:
+        wanted = wanted.replace(f'"{precision}"', '"float32"')
+    if wanted != text:
+        weights, model = model.get_weights(), keras.models.model_from_json(wanted)
+        model.set_weights(weights)
+    _save(keras.Model(model.inputs, model.outputs, name=model.name), path)
+
+
+def balanced_class_weight(classes, num_classes):
+    """Weights that give every class the same total, or None where classes are balanced already.
+
+    Args:
+        classes: int array, the class of every training clip.
+        num_classes: number of classes.
+
+    Returns:
+        dict of class index to weight, with mean 1 over the clips.
+    """
+    counts = np.bincount(classes, minlength=num_classes)
+    if counts.max() <= BALANCED_UP_TO * counts.min():
+        return None
+    return {index: len(classes) / (num_classes * count) for index, count in enumerate(counts)}
+
+
+def _fit(model, train, val, first_epoch, last_epoch, keeper):
+    keeper.sequence = train
+    model.fit(
+        train,
+        epochs=last_epoch,
+        initial_epoch=first_epoch,
+        validation_data=val,
+        shuffle=False,
+        class_weight=balanced_class_weight(train.classes, train.num_classes),
+        callbacks=[keeper],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def _fit_top(run, stream, architecture, train, val, first_epoch, last_epoch, keeper):
+    """`_fit` of the network's top on stored features; weights and optimizer are the network's."""
+    top = architecture.top(keeper.network)
+    top.compile(
+        optimizer=keeper.network.optimizer, loss="categorical_crossentropy", metrics=["accuracy"]
+    )
+    sequences = [
+        FeatureSequence(
+            sequence,
+            architecture.features(run, stream, sequence.clips),
+            top.input_shape[1:],
+        )
+        if sequence
+        else None
+        for sequence in (train, val)
+    ]
+    _fit(top, *sequences, first_epoch, last_epoch, keeper)
+
+
+def _sequences(run, stream, train_clips, val_clips, workers, num_devices):
+    settings = {
+        "labels": run.labels,
+        "stream": stream,
+        "input_size": run.preset.input_size,
+        "batch_size": run.preset.batch_size,
+        "workers": workers,
+        "multiple_of": num_devices,
+    }
+    train = ClipSequence(
+        train_clips,
+        seed=run.options["seed"],
+        augment=run.options["augment"],
+        flip=run.options["flip"],
+        **settings,
+    )
+    return train, ClipSequence(val_clips, **settings) if val_clips else None
+
+
+def _save(model, path):
+    partial = path.with_name(f".partial-{path.name}")
+    model.save(partial)
+    partial.replace(path)

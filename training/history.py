@@ -1,0 +1,83 @@
+"""Loss and accuracy after every epoch: history.csv, curves.png, and which epoch is the best."""
+
+import math
+
+import pandas
+
+from common import disk
+
+COLUMNS = "stream phase epoch loss accuracy val_loss val_accuracy learning_rate seconds".split()
+STREAM_COLORS = {"rgb": "tab:blue", "flow": "tab:orange"}
+
+
+class History:
+    """One stream's rows of history.csv.
+
+    Args:
+        folder: of the run.
+        stream: "rgb" or "flow".
+        epoch: rows of this stream behind it are forgotten.
+    """
+
+    def __init__(self, folder, stream, epoch=math.inf):
+        self._path = folder / "history.csv"
+        table = read(folder)
+        self._others = table[table["stream"] != stream]
+        self.table = table[(table["stream"] == stream) & (table["epoch"] <= epoch)]
+
+    def append(self, row):
+        """Adds an epoch, a dict of `COLUMNS`, to the file; True if it is the best so far."""
+        row = pandas.DataFrame([row], columns=COLUMNS)
+        self.table = pandas.concat([self.table, row]) if len(self.table) else row
+        everything = [table for table in (self._others, self.table) if len(table)]
+        text = pandas.concat(everything).to_csv(index=False, lineterminator="\n")
+        disk.write_atomically(self._path, text)
+        return self._best() == len(self.table) - 1
+
+    def has_stalled(self, patience):
+        """Whether the last `patience` epochs brought nothing better."""
+        if patience is None or not len(self.table):
+            return False
+        return len(self.table) - 1 - self._best() >= patience
+
+    def _best(self):
+        """The place of the best epoch: by validation accuracy, then loss; else by the loss."""
+        rows = self.table.to_dict("records")
+        if math.isnan(rows[0]["val_loss"]):
+            scores = [-row["loss"] for row in rows]
+        else:
+            scores = [(row["val_accuracy"], -row["val_loss"]) for row in rows]
+        return scores.index(max(scores))
+
+
+def read(folder):
+    """history.csv as a table, empty where there is none."""
+    path = folder / "history.csv"
+    return pandas.read_csv(path) if path.is_file() else pandas.DataFrame(columns=COLUMNS)
+
+
+def plot(folder):
+    """Writes curves.png: loss and accuracy over the epochs, every stream a colour."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    table = read(folder)
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for stream, color in STREAM_COLORS.items():
+            rows = table[table["stream"] == stream]
+            for key, style, split in (
+                (quantity, "--", "training"),
+                (f"val_{quantity}", "-", "validation"),
+            ):
+                if rows[key].notna().any():
+                    label = f"{stream}, {split}"
+                    axis.plot(rows["epoch"], rows[key], style, marker=".", color=color, label=label)
+        axis.set(xlabel="epoch", title=quantity)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.suptitle(folder.name)
+    figure.savefig(folder / "curves.png", dpi=100)
+    pyplot.close(figure)

@@ -1,0 +1,109 @@
+"""What all pipelines share: the stages from videos to flow, the closing table, the command line."""
+
+import time
+
+import frame
+import opticalflow
+import prepare_chalearn
+import toysigns
+from common.command_line import make_parser, quote
+from common.presets import PRESETS
+from training.options import add_arguments, from_arguments
+
+VIDEO_STAGES = ("toysigns", "prepare_chalearn", "frame", "opticalflow")
+
+
+class Stages:
+    """Runs stages one after the other and prints a closing table.
+
+    Args:
+        names: of all stages, in their order.
+        first: the one to begin with; those before it are passed over.
+    """
+
+    def __init__(self, names, first):
+        self._wanted = names[names.index(first) :]
+        self._rows = []
+        self.exit_status = 0
+
+    def run(self, name, function, *arguments, **settings):
+        """Calls `function`; returns its `Report`, or None where the stage is not wanted."""
+        if name not in self._wanted:
+            return None
+        print(f"--- {name}", flush=True)
+        started = time.monotonic()
+        report = function(*arguments, **settings)
+        self.exit_status = max(self.exit_status, report.exit_status)
+        self._rows.append((name, time.monotonic() - started, report))
+        return report
+
+    def finish(self, run_dir, example):
+        """Prints the closing table, where everything is and the next commands.
+
+        Args:
+            run_dir: the folder of the trained run.
+            example: path of a video for the next command.
+
+        Returns:
+            The exit status.
+        """
+        print(f"\n{'stage':18}{'seconds':>8}{'new':>7}{'skipped':>9}{'failed':>8}  output")
+        for name, seconds, report in self._rows:
+            numbers = f"{report.done:7d}{report.skipped:9d}{len(report.failed):8d}"
+            print(f"{name:18}{seconds:8.1f}{numbers}  {report.output}")
+        print(f"{'sum':18}{sum(seconds for _, seconds, _ in self._rows):8.1f}")
+        print(f"model: {run_dir}")
+        print(f"pictures: {run_dir / 'curves.png'}, {run_dir / 'confusion.png'}")
+        print(f"Next: python predict.py --model {quote(run_dir)} {quote(example)}")
+        print(f"      python livedemo.py --model {quote(run_dir)}")
+        return self.exit_status
+
+
+def run_video_stages(stages, dataset, workers):
+    """Draws or sorts the videos where that is due, then makes frames and flow of them.
+
+    Args:
+        stages: `Stages`.
+        dataset: `Dataset`.
+        workers: number of processes, by default one per core.
+    """
+    if _is_drawn(dataset):
+        stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
+    if prepare_chalearn.is_for(dataset):
+        stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
+    stages.run("frame", frame.extract_frames, dataset, workers=workers)
+    stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
+
+
+def num_training_clips(dataset, val_fraction):
+    """The number of training clips that a data set has, or will have when its videos are there.
+
+    Raises:
+        FileNotFoundError: there are neither videos nor lists of them.
+    """
+    if _is_drawn(dataset):
+        return toysigns.num_training_clips(dataset)
+    return prepare_chalearn.num_training_clips(dataset, val_fraction)
+
+
+def run_command(argv, docstring, stage_names, options_class, run_pipeline, presets=PRESETS):
+    """The command line of a pipeline; returns the exit status.
+
+    Args:
+        argv: as of `argparse`.
+        docstring: of the script.
+        stage_names: of all stages, in their order.
+        options_class: `TrainingOptions` or a class that inherits from it.
+        run_pipeline: function of (`Dataset`, `options_class`, name of the first stage).
+        presets: that --preset chooses from.
+    """
+    parser = make_parser(docstring)
+    first = stage_names[0]
+    parser.add_argument("--from", dest="first", choices=stage_names, default=first, help="stage")
+    add_arguments(parser, options_class, dataset="toysigns")
+    args = parser.parse_args(argv)
+    return run_pipeline(*from_arguments(args, options_class, presets), args.first)
+
+
+def _is_drawn(dataset):
+    return dataset.name == "toysigns"

@@ -1,0 +1,117 @@
+"""Trains the streams of a run: what all architectures share, up to the first import of Keras.
+
+Checks what is there, makes or reopens the run's folder, and hands each stream to
+`fitting.py`.
+"""
+
+import dataclasses
+import time
+
+from common import dataset as data
+from common import disk, stage
+from common.keras_import import import_keras
+from training import history, start
+from training.options import TrainingOptions
+from training.schedule import phases
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What differs between architectures.
+
+    `build(run, stream)` returns a fresh `keras.Model`; `set_trainable(model, part)` takes "top" or
+    "all". Both import Keras when they are called.
+
+    Where `top` is given, the first phase reads stored features instead of frames: `top(model)`
+    returns the `keras.Model` from features to probabilities that shares its weights with `model`,
+    and `features(run, stream, clips)` the files of the clips' features.
+    """
+
+    name: str
+    build: object
+    set_trainable: object
+    top: object = None
+    features: object = None
+
+    def reads_features(self, phase):
+        """Whether a phase reads stored features instead of frames."""
+        return self.top is not None and phase.part == "top"
+
+
+def train_run(dataset, architecture, options=None, further_options=None):
+    """Trains the streams that are not trained yet, one after the other.
+
+    Args:
+        dataset: `Dataset` whose frames and flow are stored; its preset holds the schedule.
+        architecture: `Architecture`.
+        options: `TrainingOptions`, by default as they are by themselves.
+        further_options: dict of what else decides about the result, recorded in run.json.
+
+    Returns:
+        `stage.Report` of the training clips; its output is the run's folder.
+
+    Raises:
+        FileNotFoundError: frames or flow are not there.
+        ValueError: the run is unfinished, busy, or was made with other data or settings; or
+            `restart` would delete `weights`.
+    """
+    options = options or TrainingOptions()
+    streams = options.streams
+    clips = {stream: start.stored_clips(dataset, stream) for stream in streams}
+    if not dataset.preset.epochs_top + dataset.preset.epochs_all:
+        raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
+    folder = run_dir(dataset, architecture.name, options.run, options.seed)
+    if options.restart:
+        start.refuse_to_delete_weights(folder, options.weights)
+    run = start.new_run(
+        folder, dataset, architecture.name, clips[streams[0]], options, further_options or {}
+    )
+    start.check_devices(options, dataset.preset)
+    report = stage.Report("training", run.folder)
+    started = time.monotonic()
+    with disk.lock(run.folder / ".lock", f"Another process is training {run.folder}."):
+        start.open_run(run, options)
+        todo = [stream for stream in streams if not is_trained(run, stream)]
+        start.refuse_unasked_resume(run, todo, options.resume)
+        for stream in streams:
+            if stream in todo:
+                _train_stream(run, architecture, stream, clips[stream], options)
+                report.done += run.data["train"]
+            else:
+                print(f"{run.model_file(stream)} is trained already.")
+                report.skipped += run.data["train"]
+    report.seconds = time.monotonic() - started
+    report.print()
+    return report
+
+
+def run_dir(dataset, architecture_name, run_name=None, seed=0):
+    """The folder of the run that a training with these settings makes or goes on with."""
+    name = f"{dataset.name}-{dataset.preset.name}-{architecture_name}-seed{seed}"
+    return dataset.root / "model" / (run_name or name)
+
+
+def is_trained(run, stream):
+    """Whether a stream has had all its epochs, or has ended early as it was told to."""
+    past = history.History(run.folder, stream)
+    total = sum(phase.epochs for phase in phases(run.preset, run.data["train"]))
+    epochs, _ = run.newest_checkpoint(stream)
+    had_all = epochs >= total or past.has_stalled(run.options["patience"])
+    return epochs > 0 and had_all and run.model_file(stream).is_file()
+
+
+def _train_stream(run, architecture, stream, clips, options):
+    import_keras()  # here, after all checks
+    from training import fitting
+
+    train, val = data.split_train_val(clips, run.data["val_fraction"])
+    schedule = phases(run.preset, len(train))
+    epochs = sum(phase.epochs for phase in schedule)
+    words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epochs"
+    print(f"{stream}: {words}", flush=True)
+    start.name_signs_without_val(run, train, val)
+    fitting.fit_stream(
+        run, stream, architecture, schedule, train, val, options.workers or 1, options.gpus
+    )
+    run.write()
+    history.plot(run.folder)
