@@ -142,9 +142,8 @@ def print_metrics(result, run):
 
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
-    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
+    command_line.add_flags(parser, predict.OPTIONS)
     parser.add_argument("--split", choices=data.SPLITS, help="default: test, else val")
-    parser.add_argument("--engine", choices=predict.ENGINES, default="auto", help="default: auto")
     parser.add_argument(
         "--compare", nargs="+", metavar="RUN", help="print a table of these evaluated runs"
     )

@@ -269,7 +269,7 @@ FORMATS = {
 
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
-    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
+    command_line.add_flags(parser, {"model": run_folder.MODEL_OPTION})
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--format", choices=FORMATS, help="export float32 networks")
     what.add_argument("--int8", action="store_true", help="make 8-bit networks for predict.py")

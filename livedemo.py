@@ -21,9 +21,9 @@ import warnings
 
 import predict
 from common import command_line, run_folder
-from common.command_line import COUNT
+from common.command_line import COUNT, SHARE
 from common.video import read_clip
-from live.camera import WAIT_SECONDS, Camera, check_file, parse_source
+from live.camera import OPTIONS, WAIT_SECONDS, Camera, check_file
 from live.picture import View, draw
 from live.recognition import Recognition, Result
 from live.session import LiveSession
@@ -163,18 +163,10 @@ def main(argv=None):
 
 def parse_arguments(argv):
     parser = command_line.make_parser(__doc__)
-    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
-    parser.add_argument(
-        "--camera",
-        type=parse_source,
-        default=0,
-        metavar="N|FILE",
-        help="number of a camera, or a video played as one (default: 0)",
-    )
-    parser.add_argument("--engine", choices=predict.ENGINES, default="auto", help="default: auto")
+    command_line.add_flags(parser, {**predict.OPTIONS, **OPTIONS})
     parser.add_argument(
         "--threshold",
-        type=probability,
+        type=SHARE,
         default=DEFAULT_THRESHOLD,
         help=f"probability below which the answer is `not sure` (default: {DEFAULT_THRESHOLD})",
     )
@@ -199,14 +191,6 @@ def parse_arguments(argv):
     if args.recordings and (args.continuous or not args.headless):
         parser.error("--recordings goes with --headless and without --continuous")
     return args
-
-
-def probability(text):
-    """An `argparse` type."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError(f"expected 0 to 1, received {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_imag
 
 FLOW_BOUND_PX = 20.0
 # Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
-# benchmarks/bench_storage.py.
+# benchmarks/storage.py.
 FLOW_JPEG_QUALITY = 90
 SHOWN_FRAMES = 8  # columns of a contact sheet
 FLOW_OF_FULL_COLOR = 0.25  # share of FLOW_BOUND_PX at which a colour is saturated

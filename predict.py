@@ -20,9 +20,14 @@ import numpy as np
 import opticalflow
 from common import command_line, network_input, run_folder
 from common import dataset as data
-from common.command_line import COUNT
+from common.command_line import COUNT, Option
 from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
 from inference.engine import ENGINES, open_networks
+
+OPTIONS = {
+    "model": run_folder.MODEL_OPTION,
+    "engine": Option("auto", "what computes the networks", choices=ENGINES),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,8 +267,7 @@ def print_answer(path, answer, labels, num_shown):
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="video file or folder")
-    parser.add_argument("--model", metavar="RUN", help="model/<run> (default: the newest)")
-    parser.add_argument("--engine", choices=ENGINES, default="auto", help="default: auto")
+    command_line.add_flags(parser, OPTIONS)
     parser.add_argument("--top", type=COUNT, default=5, help="signs shown, default 5")
     parser.add_argument("--json", action="store_true", help="a JSON object per clip and line")
     args = parser.parse_args(argv)

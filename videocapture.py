@@ -20,15 +20,15 @@ import cv2
 
 from common import command_line, disk
 from common import dataset as data
-from common.command_line import COUNT
+from common.command_line import COUNT, POSITIVE
 from common.presets import PRESETS
 from live.camera import (
     BLACK,
+    OPTIONS,
     WAIT_SECONDS,
     Camera,
     check_file,
     is_black,
-    parse_source,
     probe_cameras,
 )
 from live.capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
@@ -221,17 +221,11 @@ def parse_arguments(argv):
     parser.add_argument("--clips", type=COUNT, default=10, help="clips of each sign (default: 10)")
     parser.add_argument(
         "--seconds",
-        type=positive_seconds,
+        type=POSITIVE,
         default=PRESET.seconds,
         help=f"length of a clip (default: {PRESET.seconds:.0f}, as the live demo records)",
     )
-    parser.add_argument(
-        "--camera",
-        type=parse_source,
-        default=0,
-        metavar="N|FILE",
-        help="number of a camera, or a video played as one (default: 0)",
-    )
+    command_line.add_flags(parser, OPTIONS)
     parser.add_argument(
         "--format",
         choices=[suffix[1:] for suffix in FOURCC],
@@ -242,14 +236,6 @@ def parse_arguments(argv):
     if not args.list and not args.dataset:
         parser.error("name the data set to record for: --dataset my_signs, or see --list")
     return args
-
-
-def positive_seconds(text):
-    """An `argparse` type."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError(f"expected a number above 0, received {text}")
-    return value
 
 
 if __name__ == "__main__":

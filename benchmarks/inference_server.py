@@ -1,4 +1,4 @@
-"""The processes of bench_inference.py: one network in one engine, timed on request."""
+"""The processes of inference.py: one network in one engine, timed on request."""
 
 import contextlib
 import json
@@ -11,20 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
+from common import dataset as data
+from common import run_folder
 from common.keras_import import import_keras
 from common.presets import PRESETS
-from inference.saved_network import load_model
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from common import dataset as data  # noqa: E402
-from common import run_folder  # noqa: E402
 from inference import (
-    conversion,  # noqa: E402
-    converted_files,  # noqa: E402
-    engine,  # noqa: E402
+    conversion,
+    converted_files,
+    engine,
 )
+from inference.saved_network import load_model
 
 NUM_CLASSES = 249
 NUM_CALIBRATION_CLIPS = 3
@@ -49,7 +45,7 @@ class Server:
         environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
         if name == "torch":
             environment["KERAS_BACKEND"] = "torch"
-        command = [python, __file__, "serve", name, str(folder), stream]
+        command = [python, "-m", "benchmarks.inference_server", "serve", name, str(folder), stream]
         self.name = name
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -132,7 +128,15 @@ def prepare(folder, stream, with_int8):
     Returns:
         {"gflop": of a clip of the stream, "int8": whether there is an 8-bit network}.
     """
-    command = [sys.executable, __file__, "prepare", str(folder), stream, str(int(with_int8))]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.inference_server",
+        "prepare",
+        str(folder),
+        stream,
+        str(int(with_int8)),
+    ]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(output.splitlines()[-1])
 

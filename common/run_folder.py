@@ -17,10 +17,12 @@ from pathlib import Path
 
 from common import dataset as data
 from common import disk
+from common.command_line import Option
 from common.presets import Preset
 
 STREAMS = ("rgb", "flow")
 ARCHITECTURES = ("i3d", "mobile_lstm")
+MODEL_OPTION = Option(None, "model/<run>", metavar="RUN", of_default="the newest")
 
 
 @dataclasses.dataclass

@@ -30,7 +30,11 @@ JOBS_IN_FLIGHT_PER_WORKER = 2
 MAX_LISTED_WARNINGS = 20
 OPTIONS = {
     "workers": Option(
-        None, "processes, or threads that read clips", COUNT, metavar="N", of_default="one per core"
+        None,
+        "processes, or threads that read clips",
+        COUNT,
+        metavar="N",
+        of_default="one per core; while a network trains, one",
     ),
     "rebuild": Option(False, "delete this stage's output and make it anew"),
 }

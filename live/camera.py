@@ -15,6 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from common.command_line import Option
 from common.video import open_video
 
 ASKED_SIZE = (640, 480)  # width, height; a camera may deliver another one
@@ -264,3 +265,10 @@ def _probe(number, found):
         )
         fps, backend = video.get(cv2.CAP_PROP_FPS), video.getBackendName()
         found.append((number, *size, fps, backend, video.read()[0]))
+
+
+OPTIONS = {
+    "camera": Option(
+        0, "number of a camera, or a video played as one", parse_source, metavar="N|FILE"
+    )
+}

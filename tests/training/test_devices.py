@@ -8,10 +8,10 @@ import pytest
 
 from common.keras_import import import_keras
 from tests.helpers import ROOT, train_shallow
+from training import devices
+from training.options import TrainingOptions
 
 keras = import_keras()
-from training import devices  # noqa: E402
-from training.options import TrainingOptions  # noqa: E402
 
 BACKEND = keras.backend.backend()
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow shares batches")

@@ -1,6 +1,6 @@
 """MobileNet features of stored clips: feature.py's way against one `predict` per frame.
 
-    python benchmarks/bench_feature.py
+    python -m benchmarks.feature
 
 Both ways read the same drawn clips from their JPEGs and run in turn in one process on one core (on
 Linux; elsewhere on one thread of the network), with the same network of random weights. Before
@@ -9,11 +9,11 @@ anything is timed, both must give the same features.
 
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from common import command_line
 from common.presets import PRESETS
 
 if hasattr(os, "sched_setaffinity"):  # before TensorFlow counts the cores
@@ -21,14 +21,10 @@ if hasattr(os, "sched_setaffinity"):  # before TensorFlow counts the cores
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from bench_training import store_clips  # noqa: E402
-
-import feature  # noqa: E402
-from common import network_input  # noqa: E402
-from opticalflow import load_clip  # noqa: E402
+from benchmarks.training import store_clips
+from common import network_input
+from inference import extractor
+from opticalflow import load_clip
 
 STREAM = "rgb"
 NUM_CLIPS = {"laptop": 8, "full": 4}  # in one measurement; a multiple of CLIPS_PER_BATCH
@@ -56,12 +52,12 @@ def frame_by_frame(network, clips, preset):
 
 def in_batches(network, clips, preset):
     """The same as feature.py computes it."""
-    step = feature.CLIPS_PER_BATCH
+    step = extractor.CLIPS_PER_BATCH
     batches = [
         np.stack([read(clip, preset) for clip in clips[first : first + step]])
         for first in range(0, len(clips), step)
     ]
-    return np.concatenate([feature.clip_features(network, batch) for batch in batches])
+    return np.concatenate([extractor.clip_features(network, batch) for batch in batches])
 
 
 def compare(preset, rounds):
@@ -70,7 +66,7 @@ def compare(preset, rounds):
     Raises:
         RuntimeError: they do not give the same features.
     """
-    network = feature.build_network(preset, STREAM, "mobilenet", "none")
+    network = extractor.build_network(preset, STREAM, "mobilenet", "none")
     with tempfile.TemporaryDirectory() as folder:
         clips = store_clips(Path(folder), preset, STREAM)[: NUM_CLIPS[preset.name]]
         one, other = (way(network, clips, preset) for way in (frame_by_frame, in_batches))

@@ -1,7 +1,7 @@
 """How well the embedded data set is learned, over several seeds, and that it is about motion.
 
-    python benchmarks/bench_accuracy.py [--seeds 0 1 2]
-    python benchmarks/bench_accuracy.py --architecture mobile_lstm
+    python -m benchmarks.accuracy [--seeds 0 1 2]
+    python -m benchmarks.accuracy --architecture mobile_lstm
 
 Runs the architecture's pipeline for each seed (what is trained already is not trained again), then
 plays the test clips of each model backwards and with their frames shuffled.
@@ -11,18 +11,15 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import frame  # noqa: E402
-from common import dataset as data  # noqa: E402
-from common import run_folder  # noqa: E402
-from common.stage import command_line  # noqa: E402
-from predict import Recognizer  # noqa: E402
+import frame
+from benchmarks import ROOT
+from common import command_line, run_folder
+from common import dataset as data
+from predict import Recognizer
+from training.run import run_dir
 
 REVERSED = {
     "swipe_left": "swipe_right",
@@ -66,7 +63,7 @@ def main(argv=None):
         started = time.monotonic()
         script = str(ROOT / f"pipeline_{args.architecture}.py")
         subprocess.run([sys.executable, script, "--seed", str(seed)], check=True)
-        run = training.run_dir(dataset, args.architecture, seed=seed)
+        run = run_dir(dataset, args.architecture, seed=seed)
         result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
         top1 = {stream: values["top1"] for stream, values in result["streams"].items()}
         results.append({**top1, "seconds": time.monotonic() - started})
@@ -83,4 +80,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    command_line(main)
+    command_line.run(main)

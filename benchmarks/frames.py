@@ -1,6 +1,6 @@
 """How fast frames are cut, against reading every frame, resizing it and picking afterwards.
 
-    python benchmarks/bench_frames.py [CLIP ...]
+    python -m benchmarks.frames [CLIP ...]
 
 Both ways hand over the picked frames, which the stage then encodes. They run in turn in one process
 on one core, by that process's processor time, which other programs disturb less; then the stage
@@ -10,7 +10,6 @@ clips are made: one of toysigns, which is packed as ChaLearn's are (240x320, 10 
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,17 +17,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import frame
+import toysigns
+from benchmarks.flow import machine_gain
+from common import command_line
+from common import dataset as data
 from common.video import fit_frame, open_video, pick_frames, sample_indices
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from bench_flow import machine_gain  # noqa: E402
-
-import frame  # noqa: E402
-import toysigns  # noqa: E402
-from common import dataset as data  # noqa: E402
-from common.stage import command_line  # noqa: E402
-from toy import scene  # noqa: E402
+from toy import scene
 
 NUM_FRAMES, HEIGHT, WIDTH = 40, 240, 320
 CLIP_SIZES = {"480p": (480, 640), "720p": (720, 1280)}
@@ -143,4 +138,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    command_line(main)
+    command_line.run(main)

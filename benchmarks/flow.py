@@ -1,6 +1,6 @@
 """What the TV-L1 solver costs and how exact it is, beside OpenCV's and two quicker methods.
 
-    python benchmarks/bench_flow.py
+    python -m benchmarks.flow
 
 reads   ../shared/data/ksl (real signing) and ../shared/reference/middlebury (true flow), where they
         are; else drawn images stand in for the first, and rows that need the second are left out
@@ -23,7 +23,6 @@ cores with AVX-512, other pairs than below (OpenCV: 395 on its own, so read the 
     work arrays that begin at a cache line                                 8.1
 
 Tried and left out: dual variables carried from scale to scale (as many iterations, 0.06 px away
-from common.video import read_clip, write_image
 from OpenCV's flow); a 32-bit column counter for the padding's mask (no gain).
 """
 
@@ -33,20 +32,17 @@ import multiprocessing
 import platform
 import re
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+import cv2
+import numpy as np
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import tvl1
+from benchmarks import SHARED
+from common.video import read_clip, write_image
 
-import tvl1  # noqa: E402
-
-SHARED = ROOT.parent / "shared"
 HEIGHT, WIDTH, NUM_FRAMES = 240, 320, 40
 COUNT = 3_000_000  # additions, a fraction of a second
 CHALEARN_PAIRS = 47_933 * (NUM_FRAMES - 1)

@@ -1,7 +1,7 @@
 """How quickly the live demo answers, beside recording first and computing afterwards.
 
-    python benchmarks/bench_live.py
-    python benchmarks/bench_live.py --clip my_clip.mp4 --rounds 5
+    python -m benchmarks.live
+    python -m benchmarks.live --clip my_clip.mp4 --rounds 5
 
 reads   a clip that is played as a camera: ../shared/data/ksl/Seoul/Seoul_example1.mp4, else a
         drawn one
@@ -26,33 +26,30 @@ import tempfile
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+import livedemo
+import opticalflow
+import predict
+from benchmarks import ROOT, SHARED
+from common import command_line, run_folder
+from common import dataset as data
 from common.keras_import import import_keras
 from common.presets import MOBILE_LSTM_PRESETS, PRESETS
 from common.video import read_clip
-from inference.saved_network import load_model, open_network
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
-import livedemo  # noqa: E402
-import opticalflow  # noqa: E402
-import predict  # noqa: E402
-from common import dataset as data  # noqa: E402
-from common import run_folder  # noqa: E402
 from inference import (
-    conversion,  # noqa: E402
-    converted_files,  # noqa: E402
+    conversion,
+    converted_files,
 )
-from live.camera import Camera  # noqa: E402
-from live.recognition import Recognition  # noqa: E402
-from live.session import LiveSession  # noqa: E402
-from live.state import State  # noqa: E402
-from live.window import Window  # noqa: E402
+from inference.saved_network import load_model, open_network
+from live.camera import Camera
+from live.recognition import Recognition
+from live.session import LiveSession
+from live.state import State
+from live.window import Window
 
-DEFAULT_CLIP = ROOT.parent / "shared" / "data" / "ksl" / "Seoul" / "Seoul_example1.mp4"
+DEFAULT_CLIP = SHARED / "data" / "ksl" / "Seoul" / "Seoul_example1.mp4"
 NUM_SIGNS = 20
 IDLE_SECONDS = 4.0
 AGREEMENT = 1e-3  # largest difference of two probabilities
@@ -100,7 +97,7 @@ def make_run(folder, preset, streams, architecture="i3d"):
     import train_mobile_lstm
 
     build = {"i3d": train_i3d.build, "mobile_lstm": train_mobile_lstm.build}[architecture]
-    options = {"weights": "none", "extractor": "mobilenet", "units": train_mobile_lstm.UNITS}
+    options = {"weights": "none", "extractor": "mobilenet", "units": [64, 64]}
     signs = [data.Sign(f"c{number:03d}", f"sign {number}") for number in range(NUM_SIGNS)]
     flow = {"algorithm": "tvl1"}
     run = run_folder.Run(
@@ -292,7 +289,7 @@ def measure(args, scratch, has_display):
         "flow stream": make_run(scratch / "flow", full, ("flow",)),
         "both streams": make_run(scratch / "both", full, ("rgb", "flow")),
     }
-    window = CountingWindow(Window("bench_live") if has_display else None)
+    window = CountingWindow(Window("benchmark") if has_display else None)
     print(f"{clip.name}, {os.cpu_count()} cores, OpenCV {cv2.__version__}\n")
     print_row("from the last recorded frame to the answer", "figure", "aim")
     print("|---|---|---|")

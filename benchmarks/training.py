@@ -1,7 +1,7 @@
 """Training speed on the CPU: TensorFlow against PyTorch, and reading clips against both.
 
-    python benchmarks/bench_training.py
-    python benchmarks/bench_training.py --torch-python .venv-torch/bin/python --rounds 9
+    python -m benchmarks.training
+    python -m benchmarks.training --torch-python .venv-torch/bin/python --rounds 9
 
 Each backend runs in a process of its own; the two take turns, so that other load on the machine
 meets both. First both compute the probabilities of the same clips with the same weights, and these
@@ -29,10 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common import command_line
 from common.keras_import import import_keras
-from common.video import write_image
 
-ROOT = Path(__file__).resolve().parent.parent
 NUM_CLASSES = 10
 CHANNELS = 3
 STREAMS = ("rgb", "flow")
@@ -53,7 +52,7 @@ NOISE = 8  # of the drawn frames' grey levels: JPEGs of about the size of real o
 INSTALL_HINT = (
     "PyTorch was not found: only TensorFlow is timed. To compare, run\n"
     "    python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy\n"
-    "    python benchmarks/bench_training.py --torch-python .venv-torch/bin/python"
+    "    python -m benchmarks.training --torch-python .venv-torch/bin/python"
 )
 
 
@@ -62,7 +61,7 @@ class Backend:
 
     def __init__(self, python, name, case):
         environment = os.environ | {"KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [python, __file__, "--serve", json.dumps(case)]
+        command = [python, "-m", "benchmarks.training", "--serve", json.dumps(case)]
         self.name = name
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -89,8 +88,6 @@ class Backend:
 
 def serve(network, batch_shape, width_multiplier):
     """Answers each line of the standard input with a line of JSON, until it ends."""
-    sys.path.insert(0, str(ROOT))
-
     import_keras()
     random = np.random.default_rng(0)
     model = build(network, batch_shape, width_multiplier)
@@ -124,7 +121,11 @@ def build(network, batch_shape, width_multiplier):
     size = batch_shape[2:] or (MOBILENET_SIZE, MOBILENET_SIZE)
     extractor = model_mobile.build_extractor("mobilenet", *size, CHANNELS, width_multiplier)
     model = model_lstm.build_lstm(
-        extractor, batch_shape[1], NUM_CLASSES, train_mobile_lstm.UNITS, dropout=0.1
+        extractor,
+        batch_shape[1],
+        NUM_CLASSES,
+        train_mobile_lstm.MobileLSTMOptions().units,
+        dropout=0.1,
     )
     return model if network == "mobile_lstm" else model_lstm.lstm_top(model)
 
@@ -211,6 +212,7 @@ def store_clips(folder, preset, stream):
 
     import opticalflow
     from common import dataset as data
+    from common.video import write_image
 
     random = np.random.default_rng(0)
     coarse = random.integers(0, 255, (12, 16, 3), dtype=np.uint8)
@@ -288,8 +290,7 @@ def main(argv=None):
     print(f"{'clips':>24}  TensorFlow    PyTorch   ratio   aim  floor  verdict      difference")
     for case, aim in CASES:
         print_row(case, aim, *time_case(case, pythons, arguments.rounds))
-    sys.path.insert(0, str(ROOT))
-    from common.dataset import PRESETS
+    from common.presets import PRESETS
 
     import_keras()
     print("\nClips per second: the network, and reading with 1 and 2 threads")

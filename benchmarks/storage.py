@@ -1,25 +1,21 @@
 """What storing flow as gray JPEGs costs in accuracy and disk.
 
-    python benchmarks/bench_storage.py [CLIP ...]
+    python -m benchmarks.storage [CLIP ...]
 
 Flow of real clips (../shared/data/ksl where it is there, else drawn ones) is stored at several
 qualities and read again. The error is the mean of |dx| and |dy| that storing changes, in pixels.
 """
 
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+import opticalflow
+from benchmarks import SHARED
+from common import command_line
+from common.network_input import quantise_flow, restore_flow
 from common.video import read_clip, sample_indices
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import opticalflow  # noqa: E402
-from common.network_input import quantise_flow, restore_flow  # noqa: E402
-from common.stage import command_line  # noqa: E402
 
 NUM_CLIPS = 8
 QUALITIES = (80, 85, 90, 95, 97, 100)
@@ -29,7 +25,7 @@ FORMATS = {f"JPEG {quality}": (".jpg", quality) for quality in QUALITIES} | {"PN
 
 def default_clips():
     """A few frames of each of `NUM_CLIPS` clips, uint8 BGR at the size of the preset `full`."""
-    real = sorted((ROOT.parent / "shared" / "data" / "ksl").glob("*/*.mp4"))
+    real = sorted((SHARED / "data" / "ksl").glob("*/*.mp4"))
     if real:
         picked = [real[i] for i in sample_indices(len(real), NUM_CLIPS)]
         return [read_clip(path, 40, 240, 320)[14:22] for path in picked]
@@ -67,4 +63,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    command_line(main)
+    command_line.run(main)

@@ -1,7 +1,7 @@
 """One clip through I3D by every engine: time, share of the processor's limit, memory, start-up.
 
-    python benchmarks/bench_inference.py
-    python benchmarks/bench_inference.py --torch-python .venv-torch/bin/python --stream rgb
+    python -m benchmarks.inference
+    python -m benchmarks.inference --torch-python .venv-torch/bin/python --stream rgb
 
 40x224x224, full width, random weights, 249 signs. Each engine runs in a process of its own; they
 take turns with a large float32 matrix product (NumPy's, all cores), so that other load on the
@@ -25,14 +25,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from benchmarks import ROOT
+from benchmarks.inference_server import ENGINES, Server, prepare
+from common import command_line, run_folder
 from common.presets import PRESETS
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from inference_server import ENGINES, Server, prepare  # noqa: E402
-
-from common import run_folder  # noqa: E402
 
 MATRIX_SIZE = 3072
 AGREEMENT = 1e-4  # largest difference of two probabilities of float32 engines
