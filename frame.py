@@ -22,7 +22,18 @@ import numpy as np
 
 from common import command_line, disk, stage
 from common import dataset as data
-from common.video import BYTES_PER_PIXEL, encode_image, open_video, pick_frames, read_image
+from common.video import (
+    BYTES_PER_PIXEL,
+    encode_image,
+    open_video,
+    pick_frames,
+    read_clip,
+    read_image,
+    sample_indices,
+)
+
+# The last two are handed on: people call them as `frame.read_clip`.
+__all__ = ["extract_frames", "load_frames", "read_stored", "read_clip", "sample_indices"]
 
 
 def load_frames(folder):
