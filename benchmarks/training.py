@@ -180,7 +180,7 @@ def time_loading(preset, rounds):
     """Clips per second of one stream's network and of what feeds it, taken in turns.
 
     Args:
-        preset: `dataset.Preset`; a step has `STEP_CLIPS`.
+        preset: `presets.Preset`; a step has `STEP_CLIPS`.
         rounds: measurements of each.
 
     Returns:

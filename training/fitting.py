@@ -29,8 +29,8 @@ def fit_stream(run, stream, architecture, phases, train_clips, val_clips, worker
     Args:
         run: `run_folder.Run`.
         stream: "rgb" or "flow".
-        architecture: `training.Architecture`.
-        phases: list of `training.Phase`.
+        architecture: `training.run.Architecture`.
+        phases: list of `training.schedule.Phase`.
         train_clips, val_clips: lists of `dataset.Clip`; without validation clips the best epoch is
             that of the lowest training loss.
         workers: threads that read clips.
