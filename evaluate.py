@@ -11,40 +11,40 @@ The fusion weight is chosen on the validation clips. What is reported comes from
 is such a split, else from the validation clips themselves.
 """
 
-import json
-
 import predict
-from common import command_line, disk, run_folder, stage
+from common import command_line, disk, stage
 from common import dataset as data
-from evaluation import comparison
+from evaluation import comparison, results
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
 from evaluation.metrics import choose_fusion_weight, metrics, score
+from inference import run_folder
 from training import start
 
 
-def evaluate(run_dir, split=None, engine="auto"):
+def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     """Scores a run on one split and writes what comes out into the run's folder.
 
     Args:
-        run_dir: folder of a trained run.
+        run_dir: as in `predict.Recognizer`.
         split: "train", "val" or "test"; by default test where there is one, else val, else train.
         engine: see `predict.Recognizer`.
+        stored: also judge clips whose videos are gone, see `Dataset`.
 
     Returns:
-        The content of evaluation.json: {"split", "num_videos", "streams": {"rgb" | "flow" |
-        "fused": {"top1", "top5", "macro_recall"}}}.
+        {"split", "num_videos", "streams": {"rgb" | "flow" | "fused": {"top1", "top5",
+        "macro_recall"}}}, see `evaluation/results.py`.
 
     Raises:
         FileNotFoundError: no run, no stored clips, or none in this split.
         ValueError: the stored clips or signs do not fit the run.
     """
-    run = run_folder.Run.read(run_dir)
-    clips = stored_splits(run)
+    run = run_folder.Run.read(run_folder.find(run_dir))
+    clips = stored_splits(run, stored)
     split = split or next(name for name in ("test", "val", "train") if clips[name])
     if not clips[split]:
         there = ", ".join(name for name in clips if clips[name])
         raise FileNotFoundError(f"{run.dataset} has no clips in {split}. There are: {there}.")
-    recognizer = predict.Recognizer(run_dir, engine)
+    recognizer = predict.Recognizer(run.folder, engine)
     print(f"engine: {predict.engine_text(recognizer)}")
     if clips["val"] and len(recognizer.streams) == 2:
         run.fusion_weight = choose_fusion_weight(*score(recognizer, clips["val"]))
@@ -53,21 +53,20 @@ def evaluate(run_dir, split=None, engine="auto"):
     streams, classes = score(recognizer, clips[split])
     scores = {**streams, "fused": recognizer.fuse(streams)}
     result = {
-        "split": split,
         "num_videos": len(classes),
         "streams": {name: metrics(values, classes) for name, values in scores.items()},
     }
-    disk.write_atomically(run.folder / "evaluation.json", json.dumps(result, indent=1) + "\n")
+    results.write(run, split, result)
     confusion = confusion_matrix(scores["fused"].argmax(axis=1), classes, len(run.signs))
     plot_confusion(confusion, run, split)
-    print_metrics(result, run)
+    print_metrics(run, split, result)
     for count, true, predicted in most_confused(confusion):
         print(f"  {count} x {run.signs[true].name} taken for {run.signs[predicted].name}")
     print(f"picture: {run.folder / 'confusion.png'}")
-    return result
+    return {"split": split, **result}
 
 
-def evaluate_if_new(run_dir):
+def evaluate_if_new(run_dir, stored=False):
     """`evaluate`, unless the run has an evaluation that is newer than its networks.
 
     Returns:
@@ -77,44 +76,59 @@ def evaluate_if_new(run_dir):
     report = stage.Report("evaluate", run.folder)
     if not run.streams:
         raise FileNotFoundError(f"{run.folder} has no network yet. Its training is unfinished.")
-    path = run.folder / "evaluation.json"
+    path = run.folder / results.FILE
     newest = max(run.model_file(stream).stat().st_mtime for stream in run.streams)
     if path.is_file() and path.stat().st_mtime >= newest:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        report.skipped = result["num_videos"]
-        print_metrics(result, run)
+        judged = results.read(run)
+        split = results.best_split(judged)
+        report.skipped = judged[split]["num_videos"]
+        print_metrics(run, split, judged[split])
     else:
-        report.done = evaluate(run_dir)["num_videos"]
+        report.done = evaluate(run_dir, stored=stored)["num_videos"]
     return report
 
 
-def stored_splits(run):
+def is_guessing(run_dir):
+    """Whether what is known of a run is no better than guessing."""
+    run = run_folder.Run.read(run_dir)
+    judged = results.read(run)
+    return bool(judged) and results.is_guessing(run, judged[results.best_split(judged)])
+
+
+def stored_splits(run, stored=False):
     """{"train", "val", "test": clips that have frames and flow}, with the run's own val split.
 
     Raises:
         ValueError: frames or flow were made otherwise than those that the run was trained on, or
-            there are clips of signs that it does not know.
+            the class list has changed since.
     """
-    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
-    dataset.preset = run.preset
-    stored = start.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
+    dataset = run.clips_of(stored)
+    clips = start.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
     flow = disk.read_parameters(dataset.flow_dir)
     if "flow" in run.streams and flow != run.flow:
         raise ValueError(
             f"{run.folder} was trained on flow made with {run.flow}, but {dataset.flow_dir} was "
             f"made with {flow}. Train a new run."
         )
-    unknown = sorted({clip.label for clip in stored} - set(run.labels))
-    if unknown:
-        raise ValueError(
-            f"{run.folder} knows {len(run.signs)} signs, and not {', '.join(unknown[:5])}, of "
-            f"which {dataset.frame_dir} has clips. Train a new run: "
-            f"`python train_{run.architecture}.py {dataset.flags()} --restart`."
-        )
+    clips = _of_known_signs(run, clips)
     _refuse_changed_signs(run, dataset)
-    train, val = data.split_train_val(stored, run.data["val_fraction"])
-    test = [clip for clip in stored if clip.split == "test"]
+    train, val = start.split_of_run(run, clips)
+    test = [clip for clip in clips if clip.split == "test"]
     return {"train": train, "val": val, "test": test}
+
+
+def _of_known_signs(run, clips):
+    """The clips whose sign the run knows; the others are told."""
+    known = [clip for clip in clips if clip.label in run.labels]
+    unknown = sorted({clip.label for clip in clips} - set(run.labels))
+    if unknown:
+        print(
+            f"Left out: {len(clips) - len(known)} clips of {len(unknown)} signs that "
+            f"{run.folder.name} was not trained on: {', '.join(unknown[:5])}"
+            + ", ..."
+            * (len(unknown) > 5)
+        )
+    return known
 
 
 def _refuse_changed_signs(run, dataset):
@@ -128,21 +142,27 @@ def _refuse_changed_signs(run, dataset):
             )
 
 
-def print_metrics(result, run):
-    """The content of evaluation.json as a table."""
-    print(f"{run.folder}: {result['num_videos']} clips of {result['split']}")
-    if result["split"] == "train":
+def print_metrics(run, split, result):
+    """A split's result as a table: top-5 where there are more than five signs."""
+    number, chance = result["num_videos"], results.chance(run)
+    print(f"{run.title}: {number} clips of {split}, {len(run.signs)} signs, chance {chance:.3f}")
+    if split == "train":
         print("The network was trained on these clips: nothing is said about new ones.")
-    print(f"{'stream':8}{'top-1':>8}{'top-5':>8}{'macro recall':>14}")
+    columns = {"top1": "top-1", "top5": "top-5", "macro_recall": "macro recall"}
+    if len(run.signs) <= 5:
+        del columns["top5"]
+    print(f"{'stream':8}" + "".join(f"{title:>14}" for title in columns.values()))
     for name, values in result["streams"].items():
-        print(f"{name:8}{values['top1']:8.3f}{values['top5']:8.3f}{values['macro_recall']:14.3f}")
+        print(f"{name:8}" + "".join(f"{values[key]:14.3f}" for key in columns))
     if len(run.streams) == 2:
         print(f"fusion: {run.fusion_weight:.2f} rgb + {1 - run.fusion_weight:.2f} flow")
+    if results.is_guessing(run, result):
+        print("That is no better than guessing.")
 
 
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
-    command_line.add_flags(parser, predict.OPTIONS)
+    command_line.add_flags(parser, {**predict.OPTIONS, "stored": data.OPTIONS["stored"]})
     parser.add_argument("--split", choices=data.SPLITS, help="default: test, else val")
     parser.add_argument(
         "--compare", nargs="+", metavar="RUN", help="print a table of these evaluated runs"
@@ -151,7 +171,7 @@ def main(argv=None):
     if args.compare:
         comparison.compare(args.compare, args.engine)
         return
-    evaluate(args.model or run_folder.newest(), args.split, args.engine)
+    evaluate(args.model, args.split, args.engine, args.stored)
 
 
 if __name__ == "__main__":

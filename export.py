@@ -15,16 +15,15 @@ clips. ONNX and --int8 need `pip install -r requirements-export.txt`.
 import importlib
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
 import evaluate
 import opticalflow
 import predict
-from common import command_line, disk, network_input, run_folder
+from common import command_line, disk, network_input
 from common.keras_import import import_keras
-from inference import conversion, converted_files, engine
+from inference import conversion, converted_files, engine, run_folder
 from inference.clip import FRAME, WHOLE
 from inference.saved_network import open_network
 
@@ -201,7 +200,7 @@ def _check_loss(before, after, num_clips):
 
 def _calibration_clips(run, stream, clips):
     """Inputs of training clips, evenly picked among all signs."""
-    dataset = evaluate.data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
+    dataset = run.clips_of()
     number = min(NUM_CALIBRATION_CLIPS, len(clips))
     picked = [sorted(clips)[index * len(clips) // number] for index in range(number)]
     return [
@@ -274,7 +273,7 @@ def main(argv=None):
     what.add_argument("--format", choices=FORMATS, help="export float32 networks")
     what.add_argument("--int8", action="store_true", help="make 8-bit networks for predict.py")
     args = parser.parse_args(argv)
-    run_dir = Path(args.model or run_folder.newest())
+    run_dir = run_folder.find(args.model)
     try:
         export_int8(run_dir) if args.int8 else export(run_dir, args.format)
     except ModuleNotFoundError as error:

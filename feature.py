@@ -16,9 +16,10 @@ import io
 
 import numpy as np
 
-from common import command_line, disk, network_input, run_folder, stage
+from common import command_line, disk, network_input, stage
 from common import dataset as data
 from common.command_line import quote
+from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
 from inference.extractor import EXTRACTORS, ClipBatches, build_network, find_weights
 from opticalflow import load_clip
@@ -58,7 +59,10 @@ def extract_features(
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)
-    jobs = [stage.Job(clip.path, feature_file(folder, clip), str(clip.path)) for clip in clips]
+    jobs = [
+        stage.Job(clip.path, feature_file(folder, clip), str(clip.path), disk.stamp_of(clip.path))
+        for clip in clips
+    ]
     workers = workers or stage.num_cores()
     batches = ClipBatches(
         functools.partial(build_network, dataset.preset, stream, extractor, weights, seed)
@@ -70,6 +74,7 @@ def extract_features(
         write_features, stream=stream, preset=dataset.preset, batches=batches
     )
     name = f"feature {stream}"
+    stage.remove_orphans(name, folder, jobs)
     with concurrent.futures.ThreadPoolExecutor(workers * THREADS_PER_WORKER) as threads:
         return stage.run(
             name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
@@ -160,7 +165,7 @@ def check(dataset, extractor, weights, streams, seed=0):
 
 def files(run, stream, clips, extractor):
     """The feature files of the clips that a run is trained on, in their order."""
-    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
+    dataset = run.clips_of()
     folder = dataset.feature_dir(stream, extractor)
     return [feature_file(folder, clip) for clip in clips]
 
@@ -196,12 +201,12 @@ def main(argv=None):
         "none)",
     )
     parser.add_argument(
-        "--stream", choices=[*run_folder.STREAMS, "both"], default="both", help="default: both"
+        "--stream", choices=[*STREAMS, "both"], default="both", help="default: both"
     )
     parser.add_argument("--seed", type=int, default=0, help="of random weights (default: 0)")
     args = parser.parse_args(argv)
-    dataset = data.Dataset(args.dataset, args.preset)
-    streams = run_folder.STREAMS if args.stream == "both" else (args.stream,)
+    dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
+    streams = STREAMS if args.stream == "both" else (args.stream,)
     settings = args.extractor, args.weights, args.seed, args.workers, args.rebuild
     reports = [extract_features(dataset, stream, *settings) for stream in streams]
     return max(report.exit_status for report in reports)

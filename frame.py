@@ -33,6 +33,7 @@ from common.video import (
 )
 
 # The last two are handed on: people call them as `frame.read_clip`.
+MAX_LISTED_SIGNS = 5
 __all__ = ["extract_frames", "load_frames", "read_stored", "read_clip", "sample_indices"]
 
 
@@ -55,15 +56,23 @@ def extract_frames(dataset, workers=None, rebuild=False):
     Returns:
         `stage.Report`.
     """
-    videos = dataset.videos()
+    videos = dataset.videos_to_cut()
+    print_remarks(dataset, videos)
     preset = dataset.preset
     height, width = preset.frame_size
     command = f"python frame.py {dataset.flags()}"
     disk.claim(dataset.frame_dir, dataset.frame_parameters(), command, rebuild)
     jobs = [
-        stage.Job(video.path, dataset.frame_dir / video.place(), str(video.path))
+        stage.Job(
+            video.path,
+            dataset.frame_dir / video.place(),
+            str(video.path),
+            disk.stamp_of(video.path),
+        )
         for video in videos
     ]
+    if not dataset.stored:
+        stage.remove_orphans("frame", dataset.frame_dir, jobs)
     cut_one = functools.partial(cut_video, num_frames=preset.num_frames, height=height, width=width)
     size = int(preset.num_frames * height * width * BYTES_PER_PIXEL)
     return stage.run("frame", cut_one, jobs, dataset.frame_dir, workers, bytes_per_job=size)
@@ -85,6 +94,33 @@ def cut_video(source, partial, num_frames, height, width):
     for number, file in enumerate(files):
         (partial / f"frame{number:04d}.jpg").write_bytes(file)
     return "; ".join(str(warning.message) for warning in caught) or None
+
+
+def print_remarks(dataset, videos):
+    """Prints what is left out of a data set, and signs that cannot be learned or judged.
+
+    Args:
+        dataset: `Dataset`.
+        videos: its list of `Clip`.
+    """
+    for kind, paths in dataset.left_out().items():
+        print(f"left out: {len(paths)} {kind}, such as {paths[0].relative_to(dataset.video_dir)}")
+    labels = {split: {v.label for v in videos if v.split == split} for split in data.SPLITS}
+    trained = labels["train"]
+    unknown = (labels["val"] | labels["test"]) - trained
+    _print_signs("in val or test only: they are not learned, and left out of judging", unknown)
+    for split in ("val", "test"):
+        if labels[split]:
+            _print_signs(f"in train, and not in {split}", trained - labels[split])
+    if len(trained) == 1:
+        print(f"One sign only ({min(trained)}): a network needs two to tell apart.")
+
+
+def _print_signs(words, labels):
+    if labels:
+        more = ", ..." * (len(labels) > MAX_LISTED_SIGNS)
+        shown = ", ".join(sorted(labels)[:MAX_LISTED_SIGNS])
+        print(f"{len(labels)} sign{'s' * (len(labels) > 1)} {words}: {shown}{more}")
 
 
 def describe_videos(dataset, workers=None):
@@ -109,6 +145,7 @@ def describe_videos(dataset, workers=None):
         )
         common = collections.Counter(sizes).most_common(3)
         print("      " + ", ".join(f"{count} of {size[0]}x{size[1]}" for size, count in common))
+    print_remarks(dataset, videos)
     unreadable = [str(videos[i].path) for i, header in enumerate(headers) if not header]
     if unreadable:
         print(f"{len(unreadable)} cannot be opened: {', '.join(unreadable[:10])}")
@@ -142,7 +179,7 @@ def main(argv=None):
     command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS})
     parser.add_argument("--info", action="store_true", help="only print a table of the videos")
     args = parser.parse_args(argv)
-    dataset = data.Dataset(args.dataset, args.preset)
+    dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     if args.info:
         return describe_videos(dataset, args.workers)
     return extract_frames(dataset, args.workers, args.rebuild).exit_status

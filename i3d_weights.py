@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from common import command_line
-from common.run_folder import STREAMS
+from common.network_input import STREAMS
 from i3d.shapes import (
     CHANNELS_OF_STREAM,
     KINETICS_NUM_CLASSES,

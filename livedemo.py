@@ -20,10 +20,11 @@ import time
 import warnings
 
 import predict
-from common import command_line, run_folder
+from common import command_line
 from common.command_line import COUNT, SHARE
 from common.video import read_clip
-from live.camera import OPTIONS, WAIT_SECONDS, Camera, check_file
+from inference import run_folder
+from live.camera import OPTIONS, WAIT_SECONDS, Camera, check_file, is_device
 from live.picture import View, draw
 from live.recognition import Recognition, Result
 from live.session import LiveSession
@@ -138,10 +139,8 @@ def _say_once(before, words):
 
 def main(argv=None):
     args = parse_arguments(argv)
-    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show ends nothing
-        sys.stdout.reconfigure(errors="replace")
-    run = run_folder.Run.read(args.model or run_folder.newest())
-    print(f"model: {run.folder}", file=sys.stderr, flush=True)
+    run = run_folder.Run.read(run_folder.find(args.model))
+    print(f"model: {run.title}", file=sys.stderr, flush=True)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     tell = functools.partial(
         print_result, threshold=args.threshold, as_json=args.json, model=run.folder
@@ -149,7 +148,7 @@ def main(argv=None):
     place = (run, args.camera, args.engine, tell)
     settings = {"threshold": args.threshold, "mirror": args.mirror}
     flow_of_time = {"unpaced": args.unpaced, "is_continuous": args.continuous}
-    is_file = not isinstance(args.camera, int)
+    is_file = not is_device(args.camera)
     if is_file:
         check_file(args.camera)
     if not args.headless:

@@ -221,7 +221,13 @@ def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
     command += "" if algorithm == "tvl1" else f" --algorithm {algorithm}"
     parameters = flow_parameters(dataset, algorithm)
     disk.claim(dataset.flow_dir, parameters, command, rebuild)
-    jobs = [stage.Job(clip.path, dataset.flow_dir / clip.place(), str(clip.path)) for clip in clips]
+    jobs = [
+        stage.Job(
+            clip.path, dataset.flow_dir / clip.place(), str(clip.path), disk.stamp_of(clip.path)
+        )
+        for clip in clips
+    ]
+    stage.remove_orphans("opticalflow", dataset.flow_dir, jobs)
     preset = dataset.preset
     size = int(2 * preset.num_frames * np.prod(preset.frame_size) * BYTES_PER_PIXEL)
     flow_one = functools.partial(clip_to_flow, algorithm=algorithm, num_frames=preset.num_frames)
@@ -297,7 +303,7 @@ def main(argv=None):
         help="write a contact sheet of one stored clip per sign into DIR, and compute nothing",
     )
     args = parser.parse_args(argv)
-    dataset = data.Dataset(args.dataset, args.preset)
+    dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     if args.show:
         return show(dataset, args.show)
     return extract_flow(dataset, args.algorithm, args.workers, args.rebuild).exit_status

@@ -30,8 +30,8 @@ def run_pipeline(dataset, options, first=STAGES[0]):
     resuming = dataclasses.replace(options, resume=True)
     stages.run("train_mobile_lstm", train_mobile_lstm.train, dataset, resuming)
     run = run_dir(dataset, "mobile_lstm", options.run, options.seed)
-    stages.run("evaluate", evaluate.evaluate_if_new, run)
-    return stages.finish(run, dataset.videos()[-1].path)
+    stages.run("evaluate", evaluate.evaluate_if_new, run, dataset.stored)
+    return stages.finish(run, pipeline.example_of(dataset), evaluate.is_guessing(run))
 
 
 def main(argv=None):

@@ -10,6 +10,7 @@ prints  the most probable signs, fused and per stream
 import collections
 import copy
 import dataclasses
+import glob
 import json
 import sys
 import warnings
@@ -18,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 import opticalflow
-from common import command_line, network_input, run_folder
+from common import command_line, network_input
 from common import dataset as data
 from common.command_line import COUNT, Option
 from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
+from inference import run_folder
 from inference.engine import ENGINES, open_networks
 
 OPTIONS = {
@@ -56,7 +58,7 @@ class Recognizer:
     """Frames in, ranked signs out.
 
     Args:
-        run_dir: folder of a trained run.
+        run_dir: folder of a trained run, or its name below `model/`; by default the newest one.
         engine: what computes the networks, one of `ENGINES`: "auto" is "openvino" where it can be
             used, else "keras"; "int8" are the 8-bit networks that export.py makes.
         stepwise: for clips that come from a camera: of a large I3D, OpenVINO computes what it can
@@ -74,13 +76,15 @@ class Recognizer:
             "openvino" or "int8", and OpenVINO is missing or cannot take a network.
     """
 
-    def __init__(self, run_dir, engine="auto", stepwise=False):
+    def __init__(self, run_dir=None, engine="auto", stepwise=False):
         if engine not in ENGINES:
             raise ValueError(f"engine is one of {', '.join(ENGINES)}. Received: {engine}")
-        self.run = run_folder.Run.read(run_dir)
+        self.run = run_folder.Run.read(run_folder.find(run_dir))
         self.streams = self.run.streams
         if not self.streams:
-            raise FileNotFoundError(f"{run_dir} has no network yet. Its training is unfinished.")
+            raise FileNotFoundError(
+                f"{self.run.folder} has no network yet. Its training is unfinished."
+            )
         self.engine, self.engine_note, self.networks = open_networks(self.run, engine, stepwise)
 
     def predict(self, frames):
@@ -225,26 +229,47 @@ def fuse(streams, weight):
 
 
 def find_clips(paths):
-    """Video files and image folders among `paths`; of other folders, the videos below them.
+    """Video files and image folders among `paths`; of folders with videos, the videos below them.
+
+    `~` and patterns such as `*.mp4` are expanded where the shell did not. Names that begin with a
+    dot are skipped. Of a folder with videos, pictures beside them are not used, and that is told.
 
     Raises:
         FileNotFoundError: a path does not exist, or holds neither images nor videos.
     """
     clips = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise FileNotFoundError(f"No file or folder {path}.")
-        below = sorted(path.rglob("*")) if path.is_dir() else []
-        if path.is_file() or any(
-            item.suffix.lower() in IMAGE_SUFFIXES and item.parent == path for item in below
-        ):
+    for path in [found for wanted in paths for found in _expand(wanted)]:
+        if not path.is_dir():
             clips.append(path)
             continue
+        below = [item for item in sorted(path.rglob("*")) if not _is_hidden(item, path)]
         videos = [item for item in below if item.suffix.lower() in data.VIDEO_SUFFIXES]
-        if not videos:
+        images = [item for item in below if item.parent == path and _is_image(item)]
+        if videos and images:
+            words = f"{len(images)} pictures beside the videos are not used, such as {images[0]}"
+            print(f"warning: {words}", file=sys.stderr)
+        if not videos and not images:
             raise FileNotFoundError(f"Neither images nor videos in the folder {path}.")
-        clips += videos
+        clips += videos or [path]
     return clips
+
+
+def _expand(path):
+    path = Path(path).expanduser()
+    if path.exists():
+        return [path]
+    found = sorted(map(Path, glob.glob(str(path)))) if glob.has_magic(str(path)) else []
+    if not found:
+        raise FileNotFoundError(f"No file or folder {path}.")
+    return found
+
+
+def _is_hidden(item, folder):
+    return any(part.startswith(".") for part in item.relative_to(folder).parts)
+
+
+def _is_image(item):
+    return item.suffix.lower() in IMAGE_SUFFIXES
 
 
 def engine_text(recognizer):
@@ -272,9 +297,9 @@ def main(argv=None):
     parser.add_argument("--json", action="store_true", help="a JSON object per clip and line")
     args = parser.parse_args(argv)
     clips = find_clips(args.clips)
-    recognizer = Recognizer(args.model or run_folder.newest(), args.engine)
+    recognizer = Recognizer(args.model, args.engine)
     preset = recognizer.run.preset
-    print(f"model: {recognizer.run.folder}", file=sys.stderr)
+    print(f"model: {recognizer.run.title}", file=sys.stderr)
     print(f"engine: {engine_text(recognizer)}", file=sys.stderr)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     failed = 0

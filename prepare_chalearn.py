@@ -25,7 +25,7 @@ from pathlib import Path
 
 from chalearn import label_list, video_source
 from chalearn.sorting_plan import Plan
-from common import command_line, stage
+from common import class_list, command_line, stage
 from common import dataset as data
 from common.command_line import SHARE_TO_HALF
 
@@ -91,8 +91,30 @@ def prepare(
 
 
 def is_for(dataset):
-    """Whether there are label lists to prepare this data set from."""
-    return any(map(label_list.find_lists, _default_sources(dataset)))
+    """Whether there are label lists to prepare this data set from.
+
+    Lists of another kind beside sign folders with videos are left alone, and told.
+    """
+    return _lists_of(dataset) is not None
+
+
+def _lists_of(dataset):
+    """(folder, lists, signs, labels) of the first folder with ChaLearn's lists, or None."""
+    for folder in _default_sources(dataset):
+        lists = label_list.find_lists(folder)
+        if not lists:
+            continue
+        signs, labels = label_list.choose_signs(dataset, folder)
+        try:
+            label_list.read_lists(lists, labels)
+        except ValueError:
+            if not dataset.has_videos() or label_list.is_chalearn(dataset):
+                raise
+            names = ", ".join(path.name for path in lists.values())
+            print(f"Left alone: {names} in {folder}, which are no lists of ChaLearn's kind.")
+            return None
+        return folder, lists, signs, labels
+    return None
 
 
 def num_training_clips(dataset, val_fraction=data.VAL_FRACTION):
@@ -105,13 +127,12 @@ def num_training_clips(dataset, val_fraction=data.VAL_FRACTION):
     Raises:
         FileNotFoundError: there are neither videos nor lists.
     """
-    for folder in _default_sources(dataset):
-        if lists := label_list.find_lists(folder):
-            signs, labels = label_list.choose_signs(dataset, folder)
-            chosen = {sign.label for sign in signs} if signs else labels
-            rows, _ = label_list.read_lists(lists, labels)
-            train = [row for row in rows if row.split == "train"]
-            return sum(chosen is None or row.label in chosen for row in train)
+    if found := _lists_of(dataset):
+        _, lists, signs, labels = found
+        chosen = {sign.label for sign in signs} if signs else labels
+        rows, _ = label_list.read_lists(lists, labels)
+        train = [row for row in rows if row.split == "train"]
+        return sum(chosen is None or row.label in chosen for row in train)
     train, _ = data.split_train_val(dataset.videos(), val_fraction)
     return len(train)
 
@@ -205,7 +226,7 @@ def _run(plan, signs, transfer, workers):
     dataset = plan.dataset
     dataset.video_dir.mkdir(parents=True, exist_ok=True)
     if not dataset.class_file.is_file():
-        data.write_class_file(dataset.class_file, signs)
+        class_list.write_class_file(dataset.class_file, signs)
     try:
         report = stage.run(
             "prepare" if plan.kind == "colour" else f"prepare {plan.kind}",

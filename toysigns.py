@@ -84,8 +84,9 @@ import argparse
 import zipfile
 
 from common import command_line, disk, stage
+from common.class_list import Sign, write_class_file
 from common.command_line import COUNT, quote
-from common.dataset import OPTIONS, SPLITS, Dataset, Sign, write_class_file
+from common.dataset import OPTIONS, SPLITS, Dataset
 from toy import gesture, scene
 from toy.clip import render_clip
 from toy.plan import plan_split

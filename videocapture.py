@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 
-from common import command_line, disk
+from common import class_list, command_line, disk
 from common import dataset as data
 from common.command_line import COUNT, POSITIVE
 from common.presets import PRESETS
@@ -177,7 +177,7 @@ def signs_to_record(dataset, names):
     Raises:
         ValueError: there is neither, class.csv is malformed, or a name cannot be a folder's.
     """
-    listed = data.read_class_file(dataset.class_file) if dataset.class_file.is_file() else []
+    listed = class_list.read_class_file(dataset.class_file) if dataset.class_file.is_file() else []
     names = names or [sign.label for sign in listed]
     if not names:
         raise ValueError(

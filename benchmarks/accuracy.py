@@ -7,7 +7,6 @@ Runs the architecture's pipeline for each seed (what is trained already is not t
 plays the test clips of each model backwards and with their frames shuffled.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -16,8 +15,11 @@ import numpy as np
 
 import frame
 from benchmarks import ROOT
-from common import command_line, run_folder
+from common import command_line
 from common import dataset as data
+from common.network_input import STREAMS
+from evaluation import results
+from inference import run_folder
 from predict import Recognizer
 from training.run import run_dir
 
@@ -58,24 +60,24 @@ def main(argv=None):
     parser.add_argument("--architecture", choices=run_folder.ARCHITECTURES, default="i3d")
     args = parser.parse_args(argv)
     dataset = data.Dataset("toysigns")
-    results, motion = [], []
+    rows, motion = [], []
     for seed in args.seeds:
         started = time.monotonic()
         script = str(ROOT / f"pipeline_{args.architecture}.py")
         subprocess.run([sys.executable, script, "--seed", str(seed)], check=True)
         run = run_dir(dataset, args.architecture, seed=seed)
-        result = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+        result = results.read(run_folder.Run.read(run))["test"]
         top1 = {stream: values["top1"] for stream, values in result["streams"].items()}
-        results.append({**top1, "seconds": time.monotonic() - started})
+        rows.append({**top1, "seconds": time.monotonic() - started})
         motion.append(motion_tests(run, dataset))
     print(f"\n{'top-1 on unseen signers':28}" + "".join(f"seed {seed:<6}" for seed in args.seeds))
-    for stream in (*run_folder.STREAMS, "fused"):
-        values = "".join(f"{result[stream]:<11.3f}" for result in results)
+    for stream in (*STREAMS, "fused"):
+        values = "".join(f"{row[stream]:<11.3f}" for row in rows)
         wanted = WANTED[args.architecture].get(stream)
         print(f"{stream:28}{values}" + (f" wanted {wanted}" if wanted else ""))
     for what in motion[0]:
         print(f"{what:28}" + "".join(f"{values[what]:<11.3f}" for values in motion))
-    seconds = "".join(f"{result['seconds']:<11.0f}" for result in results)
+    seconds = "".join(f"{row['seconds']:<11.0f}" for row in rows)
     print(f"{'seconds, what was new':28}{seconds}")
 
 

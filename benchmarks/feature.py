@@ -7,10 +7,9 @@ Linux; elsewhere on one thread of the network), with the same network of random 
 anything is timed, both must give the same features.
 """
 
+import functools
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from common import command_line
@@ -21,6 +20,7 @@ if hasattr(os, "sched_setaffinity"):  # before TensorFlow counts the cores
 
 import numpy as np
 
+from benchmarks.rounds import in_turns, medians, seconds_of
 from benchmarks.training import store_clips
 from common import network_input
 from inference import extractor
@@ -73,14 +73,13 @@ def compare(preset, rounds):
         difference = np.abs(one - other).max() / np.abs(one).max()
         if not difference <= AGREEMENT:
             raise RuntimeError(f"The two ways differ by {difference:.1e} of the largest feature.")
-        seconds = {frame_by_frame: [], in_batches: []}
-        for _ in range(rounds):
-            for way, measured in seconds.items():
-                started = time.perf_counter()
-                way(network, clips, preset)
-                measured.append(time.perf_counter() - started)
+        measures = {
+            way: functools.partial(seconds_of, way, network, clips, preset)
+            for way in (frame_by_frame, in_batches)
+        }
+        seconds = medians(in_turns(measures, rounds))
     num_frames = len(clips) * preset.num_frames
-    return [num_frames / statistics.median(measured) for measured in seconds.values()]
+    return num_frames / seconds[frame_by_frame], num_frames / seconds[in_batches]
 
 
 def main(argv=None):
@@ -94,4 +93,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -26,8 +26,8 @@ Tried and left out: dual variables carried from scale to scale (as many iteratio
 from OpenCV's flow); a 32-bit column counter for the padding's mask (no gain).
 """
 
-import argparse
 import concurrent.futures
+import functools
 import multiprocessing
 import platform
 import re
@@ -40,11 +40,14 @@ import cv2
 import numpy as np
 
 import tvl1
-from benchmarks import SHARED
+from benchmarks import SHARED, real_clips
+from benchmarks.rounds import in_turns, medians, seconds_of
+from common import command_line
 from common.video import read_clip, write_image
 
 HEIGHT, WIDTH, NUM_FRAMES = 240, 320, 40
 COUNT = 3_000_000  # additions, a fraction of a second
+SOLVED_TIMES = 10  # all pairs, in each process
 CHALEARN_PAIRS = 47_933 * (NUM_FRAMES - 1)
 UNKNOWN_FLOW = 1e9
 OPENCV_FAST = {"scaleStep": 0.5, "warps": 3, "epsilon": 0.02}
@@ -67,7 +70,7 @@ def textured_frames(num_frames, height, width):
 
 
 def clip_paths(num_clips):
-    paths = sorted(path for path in (SHARED / "data" / "ksl").glob("*/*") if path.is_file())
+    paths = real_clips()
     return paths[:: max(1, len(paths) // num_clips)][:num_clips]
 
 
@@ -141,20 +144,22 @@ def accuracy(calls, pairs, scenes):
     return figures
 
 
-def seconds_per_call(calc, pairs, clock=time.thread_time):
-    started = clock()
+def solve_pairs(calc, pairs):
     for pair in pairs:
         calc(*pair)
-    return (clock() - started) / len(pairs)
 
 
-def interleaved_seconds(calls, pairs, num_rounds, clock=time.thread_time):
+def seconds_per_pair(calc, pairs, clock=time.thread_time):
+    return seconds_of(solve_pairs, calc, pairs, clock=clock) / len(pairs)
+
+
+def seconds_of_rounds(calls, pairs, num_rounds, clock=time.thread_time):
     """Name to list of seconds per pair, one for each round; the methods take turns."""
-    seconds = {name: [] for name in calls}
-    for _ in range(num_rounds):
-        for name, calc in calls.items():
-            seconds[name].append(seconds_per_call(calc, pairs, clock))
-    return seconds
+    measures = {
+        name: functools.partial(seconds_per_pair, calc, pairs, clock)
+        for name, calc in calls.items()
+    }
+    return in_turns(measures, num_rounds)
 
 
 def median_ratio(slow, quick):
@@ -166,47 +171,45 @@ def thread_gain(pairs, num_rounds):
     calls = {count: tvl1.TVL1(num_threads=count).calc for count in (1, 2)}
     for pair in pairs:
         np.testing.assert_array_equal(calls[1](*pair), calls[2](*pair))
-    seconds = interleaved_seconds(calls, pairs, num_rounds, time.perf_counter)
+    seconds = seconds_of_rounds(calls, pairs, num_rounds, time.perf_counter)
     return median_ratio(seconds[1], seconds[2])
 
 
 def solve_all(pairs, num_repeats):
     """Seconds that a process needs for the pairs, `num_repeats` times."""
     cv2.setNumThreads(1)
-    calls = pairs * num_repeats
-    return seconds_per_call(tvl1.TVL1().calc, calls, time.perf_counter) * len(calls)
+    return seconds_of(solve_pairs, tvl1.TVL1().calc, pairs * num_repeats)
 
 
-def process_gain(pairs, num_rounds, num_repeats=10):
-    """How many times the work of one process two of them do in the same time."""
+def gain_of_two(num_rounds, work, *arguments):
+    """How many times the work of one process two of them do in the same time.
+
+    Args:
+        num_rounds: of one process, then two.
+        work: function of `arguments` that returns the seconds it took.
+    """
     gains = []
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-        list(pool.map(solve_all, [pairs, pairs], [1, 1]))
+
+        def work_in(num_processes):
+            futures = [pool.submit(work, *arguments) for _ in range(num_processes)]
+            return max(future.result() for future in futures)
+
+        work_in(2)  # starts them
         for _ in range(num_rounds):
-            alone = pool.submit(solve_all, pairs, num_repeats).result()
-            together = [pool.submit(solve_all, pairs, num_repeats) for _ in range(2)]
-            gains.append(2 * alone / max(future.result() for future in together))
+            gains.append(2 * work_in(1) / work_in(2))
     return statistics.median(gains)
 
 
-def count_alone(number):
+def count(number):
     """Seconds of arithmetic that shares nothing with anybody."""
-    started = time.perf_counter()
-    sum(value * value for value in range(number))
-    return time.perf_counter() - started
+    return seconds_of(sum, (value * value for value in range(number)))
 
 
 def machine_gain(num_rounds):
-    """What two such processes gain over one: 2 on two idle cores, and no program gains more."""
-    gains = []
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
-        list(pool.map(count_alone, [1, 1]))
-        for _ in range(num_rounds):
-            alone = pool.submit(count_alone, COUNT).result()
-            gains.append(2 * alone / max(pool.map(count_alone, [COUNT, COUNT])))
-    return statistics.median(gains)
+    """`gain_of_two` that only count: 2 on two idle cores, and no program gains more."""
+    return gain_of_two(num_rounds, count, COUNT)
 
 
 def stage_share(num_rounds):
@@ -247,18 +250,14 @@ def stage_share(num_rounds):
 def growth_with_size(num_rounds):
     """Nanoseconds per pixel at each of `SIZES`."""
     path = next(iter(clip_paths(1)), None)
-    calls, seconds = {}, {}
+    measures = {}
     for size in SIZES:
         frames = gray_clip(path, *size)
         pairs = [(frames[start], frames[start + 1]) for start in (10, 18, 26)]
-        solver = tvl1.TVL1()
-        calls[size] = solver, pairs
-        seconds_per_call(solver.calc, pairs)
-        seconds[size] = []
-    for _ in range(num_rounds):
-        for size, (solver, pairs) in calls.items():
-            seconds[size].append(seconds_per_call(solver.calc, pairs))
-    return {size: statistics.median(seconds[size]) * 1e9 / np.prod(size) for size in SIZES}
+        measures[size] = functools.partial(seconds_per_pair, tvl1.TVL1().calc, pairs)
+        measures[size]()  # the first one allocates
+    seconds = medians(in_turns(measures, num_rounds))
+    return {size: seconds[size] * 1e9 / np.prod(size) for size in SIZES}
 
 
 def iteration_cost(pair, num_rounds):
@@ -268,7 +267,7 @@ def iteration_cost(pair, num_rounds):
         count: tvl1.TVL1(inner_iterations=count, outer_iterations=1, **common).calc
         for count in (20, 120)
     }
-    seconds = interleaved_seconds(calls, [pair], num_rounds)
+    seconds = seconds_of_rounds(calls, [pair], num_rounds)
     pixels = pair[0].size
     return statistics.median(
         (long - short) * 1e9 / 100 / pixels
@@ -313,9 +312,10 @@ def print_targets(figures, seconds, pairs, num_rounds):
     sizes = growth_with_size(num_rounds)
     growth = sizes[SIZES[-1]] / sizes[SIZES[0]]
     packed = packed_instructions()
+    processes = gain_of_two(num_rounds, solve_all, pairs, SOLVED_TIMES)
     rows += [
         ["one pair, two threads against one", "1.7x", f"{thread_gain(pairs, num_rounds):.2f}x"],
-        ["two processes against one", "1.9x", f"{process_gain(pairs, num_rounds):.2f}x"],
+        ["two processes against one", "1.9x", f"{processes:.2f}x"],
         ["two processes that only count, against one", "", f"{machine_gain(num_rounds):.2f}x"],
         ["share of the solver in the stage", "85 %", f"{stage_share(num_rounds):.0%}"],
         ["cost per pixel, 480x640 against 120x160", "0.8 to 1.2", f"{growth:.2f}"],
@@ -326,8 +326,8 @@ def print_targets(figures, seconds, pairs, num_rounds):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of each timing (default: 7)")
+    parser = command_line.make_parser(__doc__)
+    parser.add_argument("--rounds", type=int, default=7, help="of each timing (default: 7)")
     num_rounds = parser.parse_args(argv).rounds
     cv2.setNumThreads(1)
     pairs, scenes = signing_pairs(num_clips=5, pairs_per_clip=2), middlebury_scenes()
@@ -339,8 +339,8 @@ def main(argv=None):
     figures = accuracy(calls, pairs, scenes)
     slow = {name: call for name, call in calls.items() if name.endswith("quality")}
     quick = {name: call for name, call in calls.items() if name not in slow}
-    seconds = interleaved_seconds(quick, pairs, num_rounds)
-    seconds.update(interleaved_seconds(slow, pairs[::4], max(1, num_rounds // 2)))
+    seconds = seconds_of_rounds(quick, pairs, num_rounds)
+    seconds |= seconds_of_rounds(slow, pairs[::4], max(1, num_rounds // 2))
     rows = []
     for name, (errors, distance) in figures.items():
         milliseconds = statistics.median(seconds[name]) * 1e3
@@ -358,4 +358,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -9,7 +9,7 @@ clips are made: one of toysigns, which is packed as ChaLearn's are (240x320, 10 
 720p at 30 fps. Before anything is timed, both ways must pick the same frames.
 """
 
-import statistics
+import functools
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import frame
 import toysigns
 from benchmarks.flow import machine_gain
+from benchmarks.rounds import in_turns, medians, seconds_of
 from common import command_line
 from common import dataset as data
 from common.video import fit_frame, open_video, pick_frames, sample_indices
@@ -92,13 +93,14 @@ def compare(path):
     """(processor seconds of the plain way, seconds of ours): medians over interleaved rounds."""
     if not np.array_equal(*(picked(way, path) for way in (read_all_then_pick, pick_at_once))):
         raise ValueError(f"{path}: the two ways do not pick the same frames.")
-    seconds = {read_all_then_pick: [], pick_at_once: []}
-    for _ in range(ROUNDS):
-        for way, measured in seconds.items():
-            started = time.process_time()
-            way(path, lambda numbers, image: None)
-            measured.append(time.process_time() - started)
-    return [statistics.median(measured) for measured in seconds.values()]
+    measures = {
+        way: functools.partial(
+            seconds_of, way, path, lambda numbers, image: None, clock=time.process_time
+        )
+        for way in (read_all_then_pick, pick_at_once)
+    }
+    seconds = medians(in_turns(measures, ROUNDS))
+    return seconds[read_all_then_pick], seconds[pick_at_once]
 
 
 def time_stage(root, clip):
@@ -108,14 +110,16 @@ def time_stage(root, clip):
     for number in range(STAGE_CLIPS):
         (folder / f"{number:03d}{clip.suffix}").write_bytes(clip.read_bytes())
     dataset = data.Dataset("bench", root=root)
-    seconds = {1: [], 2: []}
-    for _ in range(STAGE_ROUNDS):
-        for workers, measured in seconds.items():
-            report = frame.extract_frames(dataset, workers=workers, rebuild=True)
-            if report.exit_status or report.done != STAGE_CLIPS:
-                raise ValueError(f"The stage failed: {report.failed}")
-            measured.append(report.seconds)
-    return {workers: statistics.median(measured) for workers, measured in seconds.items()}
+
+
+    def seconds_with(workers):
+        report = frame.extract_frames(dataset, workers=workers, rebuild=True)
+        if report.exit_status or report.done != STAGE_CLIPS:
+            raise ValueError(f"The stage failed: {report.failed}")
+        return report.seconds
+
+    measures = {workers: functools.partial(seconds_with, workers) for workers in (1, 2)}
+    return medians(in_turns(measures, STAGE_ROUNDS))
 
 
 def main(argv=None):

@@ -15,6 +15,7 @@ Engines whose packages are missing are left out: 8 bits need requirements-export
     python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -26,8 +27,11 @@ import cv2
 import numpy as np
 
 from benchmarks import ROOT
-from benchmarks.inference_server import ENGINES, Server, prepare
-from common import command_line, run_folder
+from benchmarks.inference_server import ENGINES, prepare, start_server
+from benchmarks.rounds import in_turns, medians, seconds_of
+from benchmarks.worker import has_torch
+from common import command_line
+from common.network_input import STREAMS
 from common.presets import PRESETS
 
 MATRIX_SIZE = 3072
@@ -39,14 +43,12 @@ GIB = 2**30
 def matrix_product_gflops():
     """GFLOP/s of one float32 matrix product on all cores."""
     matrix = np.ones((MATRIX_SIZE, MATRIX_SIZE), np.float32)
-    started = time.perf_counter()
-    matrix @ matrix
-    return 2 * MATRIX_SIZE**3 / (time.perf_counter() - started) / 1e9
+    return 2 * MATRIX_SIZE**3 / seconds_of(np.matmul, matrix, matrix) / 1e9
 
 
 def check_agreement(servers):
     """Raises RuntimeError where two float32 engines answer differently; prints the differences."""
-    outputs = {server.name: np.array(server.ask("outputs")) for server in servers}
+    outputs = {name: np.array(server.ask("outputs")) for name, server in servers.items()}
     first = next(iter(outputs.values()))
     for name, values in outputs.items():
         difference = np.abs(values - first).max()
@@ -61,19 +63,22 @@ def time_engines(names, pythons, folder, stream, rounds):
     Returns:
         ({engine: median seconds}, {engine: peak bytes or None}, median GFLOP/s of the product).
     """
-    servers = [Server(pythons.get(name, sys.executable), name, folder, stream) for name in names]
+    servers = {
+        name: start_server(pythons.get(name, sys.executable), name, folder, stream)
+        for name in names
+    }
     try:
         check_agreement(servers)
-        seconds, product = [], []
-        for _ in range(rounds):
-            product.append(matrix_product_gflops())
-            seconds.append([server.ask("time") for server in servers])
-        memory = {server.name: server.ask("memory") for server in servers}
+        measures = {"product": matrix_product_gflops}
+        for name, server in servers.items():
+            measures[name] = functools.partial(server.ask, "time")
+        figures = medians(in_turns(measures, rounds))
+        memory = {name: server.ask("memory") for name, server in servers.items()}
     finally:
-        for server in servers:
+        for server in servers.values():
             server.close()
-    medians = np.median(seconds, axis=0).tolist()
-    return dict(zip(names, medians, strict=True)), memory, float(np.median(product))
+    product = figures.pop("product")
+    return figures, memory, product
 
 
 def time_start(run_dir, clip, engine_name):
@@ -112,13 +117,13 @@ def time_starts(folder):
         (alone / name).write_bytes((folder / name).read_bytes())
     first, _ = time_start(alone, clip, "openvino")
     time_start(alone, clip, "keras")
-    seconds = [
-        [time_start(alone, clip, name)[0] for name in ("keras", "openvino")]
-        for _ in range(START_ROUNDS)
-    ]
+    measures = {
+        name: lambda name=name: time_start(alone, clip, name)[0] for name in ("keras", "openvino")
+    }
+    seconds = medians(in_turns(measures, START_ROUNDS))
     time_start(folder, clip, "openvino")
     _, peak = time_start(folder, clip, "openvino")
-    return dict(zip(("keras", "openvino"), np.median(seconds, axis=0), strict=True)), first, peak
+    return seconds, first, peak
 
 
 def print_engines(seconds, memory, product, work):
@@ -139,12 +144,6 @@ def print_goals(goals):
         print(f"{what:56}{figure:8.2f}  {sign}{limit:5.2f}  {'met' if met else 'NOT met'}")
 
 
-def has_torch(python):
-    command = [python, "-c", "import keras, torch, cv2"]
-    environment = os.environ | {"KERAS_BACKEND": "torch"}
-    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
-
-
 def speed_goals(seconds, product, work):
     openvino = seconds.get("openvino")
     if openvino is None:
@@ -161,7 +160,7 @@ def speed_goals(seconds, product, work):
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
-    parser.add_argument("--stream", choices=run_folder.STREAMS, default="flow")
+    parser.add_argument("--stream", choices=STREAMS, default="flow")
     parser.add_argument("--rounds", type=int, default=5, help="timed clips of each engine")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--no-start", action="store_true", help="leave the start-up times out")
@@ -194,4 +193,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -1,30 +1,28 @@
-"""The processes of inference.py: one network in one engine, timed on request."""
+"""The processes of `benchmarks.inference`: one network in one engine, timed on request."""
 
-import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-from common import dataset as data
-from common import run_folder
+from benchmarks import ROOT
+from benchmarks.rounds import seconds_of
+from benchmarks.training import random_weight
+from benchmarks.worker import Worker, answer_requests
+from common import class_list
 from common.keras_import import import_keras
+from common.network_input import STREAMS
 from common.presets import PRESETS
-from inference import (
-    conversion,
-    converted_files,
-    engine,
-)
+from inference import conversion, converted_files, engine, run_folder
 from inference.saved_network import load_model
 
+MODULE = "benchmarks.inference_server"
 NUM_CLASSES = 249
 NUM_CALIBRATION_CLIPS = 3
-WEIGHT_SCALE = 0.02
 
 ENGINES = {
     "keras": "Keras predict",
@@ -37,33 +35,14 @@ ENGINES = {
 }
 
 
-class Server:
-    """A process that holds one network in one engine and answers a line with a line of JSON."""
-
-    def __init__(self, python, name, folder, stream):
-        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
-        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
-        if name == "torch":
-            environment["KERAS_BACKEND"] = "torch"
-        command = [python, "-m", "benchmarks.inference_server", "serve", name, str(folder), stream]
-        self.name = name
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, request):
-        try:
-            self.process.stdin.write(request + "\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError) as error:
-            raise RuntimeError(f"{ENGINES[self.name]} ended (its message is above).") from error
-
-    def close(self):
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+def start_server(python, name, folder, stream):
+    """A `Worker` that holds the network of a stream in one of `ENGINES`."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    if name == "torch":
+        environment["KERAS_BACKEND"] = "torch"
+    arguments = ["serve", name, str(folder), stream]
+    return Worker(ENGINES[name], python, MODULE, arguments, environment)
 
 
 def serve(name, folder, stream):
@@ -71,22 +50,19 @@ def serve(name, folder, stream):
     run = run_folder.Run.read(folder)
     clip = random_clips(run, stream, 1)
     compute = opened(name, run, stream)
-    for request in sys.stdin:
-        started = time.perf_counter()
-        if request.strip() == "memory":
-            answer = peak_memory()
-        else:
-            outputs = np.asarray(compute(clip))
-            elapsed = time.perf_counter() - started
-            answer = outputs.tolist() if request.strip() == "outputs" else elapsed
-        print(json.dumps(answer), flush=True)
+    answers = {
+        "outputs": lambda: np.asarray(compute(clip)).tolist(),
+        "time": lambda: seconds_of(lambda: np.asarray(compute(clip))),
+        "memory": peak_memory,
+    }
+    answer_requests(lambda request: answers[request]())
 
 
 def opened(name, run, stream):
     """A function from a clip to probabilities."""
     if name in ("openvino", "int8"):
         return engine.OPENERS[name](run, stream)
-    if name == "keras":  # not by run_folder, which would switch oneDNN on
+    if name == "keras":  # not by `load_model`, which would switch oneDNN on
         import keras
 
         import model_i3d  # noqa: F401 (registers its layers)
@@ -128,17 +104,15 @@ def prepare(folder, stream, with_int8):
     Returns:
         {"gflop": of a clip of the stream, "int8": whether there is an 8-bit network}.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.inference_server",
-        "prepare",
-        str(folder),
-        stream,
-        str(int(with_int8)),
-    ]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    return json.loads(output.splitlines()[-1])
+    arguments = ["prepare", str(folder), stream, str(int(with_int8))]
+    done = subprocess.run(
+        [sys.executable, "-m", MODULE, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def prepare_here(folder, stream, with_int8):
@@ -154,28 +128,20 @@ def make_run(folder):
     import model_i3d
 
     preset = PRESETS["full"]
-    signs = [data.Sign(str(number), str(number)) for number in range(NUM_CLASSES)]
+    signs = [class_list.Sign(str(number), str(number)) for number in range(NUM_CLASSES)]
     run = run_folder.Run(
         folder, "i3d", "random", preset, signs, {"algorithm": "tvl1"}, {}, {}, 0.5, run_folder.now()
     )
     random = np.random.default_rng(0)
     work = {}
     folder.mkdir(parents=True)
-    for stream in run_folder.STREAMS:
+    for stream in STREAMS:
         model = model_i3d.build_i3d(*converted_files.input_shape(run, stream), NUM_CLASSES)
         model.set_weights([random_weight(random, weight) for weight in model.weights])
         model.save(run.model_file(stream))
         work[stream] = gflop(model)
     run.write()
     return work
-
-
-def random_weight(random, weight):
-    """Random kernels and offsets; running variances stay at one."""
-    if weight.name == "moving_variance":
-        return np.ones(weight.shape, np.float32)
-    scale = np.sqrt(2 / np.prod(weight.shape[:-1])) if weight.name == "kernel" else WEIGHT_SCALE
-    return (random.standard_normal(weight.shape) * scale).astype(np.float32)
 
 
 def gflop(model):

@@ -33,15 +33,12 @@ import livedemo
 import opticalflow
 import predict
 from benchmarks import ROOT, SHARED
-from common import command_line, run_folder
-from common import dataset as data
+from common import class_list, command_line
 from common.keras_import import import_keras
+from common.network_input import STREAMS, stream_input
 from common.presets import MOBILE_LSTM_PRESETS, PRESETS
 from common.video import read_clip
-from inference import (
-    conversion,
-    converted_files,
-)
+from inference import conversion, converted_files, run_folder
 from inference.saved_network import load_model, open_network
 from live.camera import Camera
 from live.recognition import Recognition
@@ -97,8 +94,9 @@ def make_run(folder, preset, streams, architecture="i3d"):
     import train_mobile_lstm
 
     build = {"i3d": train_i3d.build, "mobile_lstm": train_mobile_lstm.build}[architecture]
-    options = {"weights": "none", "extractor": "mobilenet", "units": [64, 64]}
-    signs = [data.Sign(f"c{number:03d}", f"sign {number}") for number in range(NUM_SIGNS)]
+    units = list(train_mobile_lstm.MobileLSTMOptions().units)
+    options = {"weights": "none", "extractor": "mobilenet", "units": units}
+    signs = [class_list.Sign(f"c{number:03d}", f"sign {number}") for number in range(NUM_SIGNS)]
     flow = {"algorithm": "tvl1"}
     run = run_folder.Run(
         folder, architecture, "random", preset, signs, flow, {}, options, date="2000"
@@ -119,7 +117,7 @@ def make_int8(run, clip):
     frames = read_clip(clip, preset.num_frames, *preset.frame_size)
     stored = {"rgb": frames, "flow": opticalflow.frames_to_flow(frames)}
     for stream in run.streams:
-        inputs = predict.network_input.stream_input(stream, stored[stream], *preset.input_size)
+        inputs = stream_input(stream, stored[stream], *preset.input_size)
         shape = converted_files.input_shape(run, stream)
         model = open_network(run.model_file(stream), shape, NUM_SIGNS)
         models = export.quantise(conversion.convert(model), [inputs])
@@ -151,7 +149,7 @@ def time_old_way(run, clip, rounds):
         for stream, network in networks.items():
             started = time.perf_counter()
             stored = {"rgb": frames, "flow": flow}[stream]
-            inputs = predict.network_input.stream_input(stream, stored, *preset.input_size)
+            inputs = stream_input(stream, stored, *preset.input_size)
             network.predict(inputs[None], verbose=0)
             passed[stream] = time.perf_counter() - started
         if round_number:
@@ -338,7 +336,7 @@ def measure_engine(engine, run, clip, window, rounds, streams, old_seconds):
 def measure_mobile(scratch, clip, window, rounds, i3d_seconds):
     """Prints the row of MobileNet and LSTM beside I3D, both with OpenVINO and two streams."""
     preset = MOBILE_LSTM_PRESETS["full"]
-    run = make_run(scratch / "mobile", preset, run_folder.STREAMS, "mobile_lstm")
+    run = make_run(scratch / "mobile", preset, STREAMS, "mobile_lstm")
     results, _, recording = watch_live(run, clip, "openvino", window, rounds)
     check_agreement(run, "openvino", results[-1], recording)
     seconds = statistics.median(result.seconds for result in results)
@@ -347,4 +345,4 @@ def measure_mobile(scratch, clip, window, rounds, i3d_seconds):
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

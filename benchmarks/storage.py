@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 import opticalflow
-from benchmarks import SHARED
+from benchmarks import real_clips
 from common import command_line
 from common.network_input import quantise_flow, restore_flow
 from common.video import read_clip, sample_indices
@@ -25,8 +25,7 @@ FORMATS = {f"JPEG {quality}": (".jpg", quality) for quality in QUALITIES} | {"PN
 
 def default_clips():
     """A few frames of each of `NUM_CLIPS` clips, uint8 BGR at the size of the preset `full`."""
-    real = sorted((SHARED / "data" / "ksl").glob("*/*.mp4"))
-    if real:
+    if real := real_clips():
         picked = [real[i] for i in sample_indices(len(real), NUM_CLIPS)]
         return [read_clip(path, 40, 240, 320)[14:22] for path in picked]
     import toysigns

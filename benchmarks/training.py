@@ -18,17 +18,18 @@ Without PyTorch the TensorFlow side is printed alone. To install it beside the p
 """
 
 import argparse
+import functools
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.rounds import in_turns, medians, seconds_of
+from benchmarks.worker import Worker, answer_requests, has_torch
 from common import command_line
 from common.keras_import import import_keras
 
@@ -56,54 +57,27 @@ INSTALL_HINT = (
 )
 
 
-class Backend:
-    """A process that holds one network on one Keras backend and times it on request."""
-
-    def __init__(self, python, name, case):
-        environment = os.environ | {"KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [python, "-m", "benchmarks.training", "--serve", json.dumps(case)]
-        self.name = name
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, request):
-        """Sends "outputs" or "step" and returns the answer.
-
-        Raises:
-            RuntimeError: the process has ended; its own message is on the terminal.
-        """
-        try:
-            self.process.stdin.write(request + "\n")
-            self.process.stdin.flush()
-            return json.loads(self.process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError) as error:
-            raise RuntimeError(f"The {self.name} process ended (its message is above).") from error
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
+def start_backend(python, name, case):
+    """A `Worker` that holds the network of a case on one Keras backend."""
+    environment = os.environ | {"KERAS_BACKEND": name, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return Worker(name, python, "benchmarks.training", ["--serve", json.dumps(case)], environment)
 
 
 def serve(network, batch_shape, width_multiplier):
-    """Answers each line of the standard input with a line of JSON, until it ends."""
+    """Answers "outputs" and "step" (its seconds) until the standard input ends."""
     import_keras()
     random = np.random.default_rng(0)
     model = build(network, batch_shape, width_multiplier)
     shape = (batch_shape[0], *model.input_shape[1:])
     clips = random.uniform(-1, 1, shape).astype(np.float32)
     labels = np.eye(NUM_CLASSES, dtype=np.float32)[np.arange(len(clips)) % NUM_CLASSES]
-    model.set_weights([_weight(random, weight) for weight in model.weights])
+    model.set_weights([random_weight(random, weight) for weight in model.weights])
     model.compile("adam", loss="categorical_crossentropy")
-    for request in sys.stdin:
-        started = time.perf_counter()
-        if request.strip() == "outputs":
-            answer = model.predict(clips, verbose=0).tolist()
-        else:
-            model.train_on_batch(clips, labels)
-            answer = time.perf_counter() - started
-        print(json.dumps(answer), flush=True)
+    answers = {
+        "outputs": lambda: model.predict(clips, verbose=0).tolist(),
+        "step": lambda: seconds_of(model.train_on_batch, clips, labels),
+    }
+    answer_requests(lambda request: answers[request]())
 
 
 def build(network, batch_shape, width_multiplier):
@@ -130,7 +104,7 @@ def build(network, batch_shape, width_multiplier):
     return model if network == "mobile_lstm" else model_lstm.lstm_top(model)
 
 
-def _weight(random, weight):
+def random_weight(random, weight):
     """Random kernels and offsets; scales and running variances stay at one."""
     if weight.name in ("moving_variance", "gamma"):
         return np.ones(weight.shape, np.float32)
@@ -143,7 +117,7 @@ def _weight(random, weight):
 
 def check_agreement(backends):
     """Raises RuntimeError where two backends answer differently for equal weights."""
-    outputs = [np.array(backend.ask("outputs")) for backend in backends]
+    outputs = [np.array(backend.ask("outputs")) for backend in backends.values()]
     difference = max(np.abs(other - outputs[0]).max() for other in outputs)
     if not difference <= AGREEMENT:
         raise RuntimeError(
@@ -164,16 +138,15 @@ def time_case(case, pythons, rounds):
     Returns:
         `({backend: seconds}, difference)`.
     """
-    backends = [Backend(python, name, case) for name, python in pythons.items()]
+    backends = {name: start_backend(python, name, case) for name, python in pythons.items()}
     try:
         difference = check_agreement(backends)
-        for backend in backends:
-            backend.ask("step")
-        seconds = [[backend.ask("step") for backend in backends] for _ in range(rounds)]
+        steps = {name: functools.partial(backend.ask, "step") for name, backend in backends.items()}
+        in_turns(steps, 1)
+        return medians(in_turns(steps, rounds)), difference
     finally:
-        for backend in backends:
+        for backend in backends.values():
             backend.close()
-    return dict(zip(pythons, np.median(seconds, axis=0), strict=True)), difference
 
 
 def time_loading(preset, rounds):
@@ -184,26 +157,25 @@ def time_loading(preset, rounds):
         rounds: measurements of each.
 
     Returns:
-        `{"network" | "rgb, 1 thread" | ...: median clips per second}`.
+        `{"network" | (stream, number of threads): median clips per second}`.
     """
     batch_size = STEP_CLIPS[preset.name]
     batch_shape = (batch_size, preset.num_frames, *preset.input_size)
     case = ("i3d", batch_shape, preset.width_multiplier)
-    backend = Backend(sys.executable, "tensorflow", case)
-    speeds = {}
+    backend = start_backend(sys.executable, "tensorflow", case)
     try:
         backend.ask("step")
         with tempfile.TemporaryDirectory() as folder:
-            clips = {stream: store_clips(Path(folder), preset, stream) for stream in STREAMS}
-            for _ in range(rounds):
-                speeds.setdefault("network", []).append(batch_size / backend.ask("step"))
-                for stream in STREAMS:
-                    for threads in (1, 2):
-                        speed = read_clips(clips[stream], preset, stream, batch_size, threads)
-                        speeds.setdefault((stream, threads), []).append(speed)
+            measures = {"network": lambda: batch_size / backend.ask("step")}
+            for stream in STREAMS:
+                clips = store_clips(Path(folder), preset, stream)
+                for threads in (1, 2):
+                    measures[stream, threads] = functools.partial(
+                        read_clips, clips, preset, stream, batch_size, threads
+                    )
+            return medians(in_turns(measures, rounds))
     finally:
         backend.close()
-    return {name: float(np.median(values)) for name, values in speeds.items()}
 
 
 def store_clips(folder, preset, stream):
@@ -240,11 +212,9 @@ def read_clips(clips, preset, stream, batch_size, threads):
     sequence = ClipSequence(
         clips, ["sign"], stream, preset.input_size, batch_size, seed=0, augment=True, flip=True
     )
-    started = time.perf_counter()
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(sequence.__getitem__, range(sequence.num_batches)):
-            pass
-    return len(clips) / (time.perf_counter() - started)
+        reading = pool.map(sequence.__getitem__, range(sequence.num_batches))
+        return len(clips) / seconds_of(deque, reading, 0)
 
 
 def print_loading(preset, speeds):
@@ -254,12 +224,6 @@ def print_loading(preset, speeds):
     slowest = min(speed for name, speed in speeds.items() if name != "network")
     verdict = "training waits for nothing" if slowest > speeds["network"] else "loading limits"
     print(f"  {speeds['network'] / slowest:7.1%}  {verdict}", flush=True)
-
-
-def has_torch(python):
-    command = [python, "-c", "import keras, torch"]
-    environment = os.environ | {"KERAS_BACKEND": "torch"}
-    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
 
 
 def print_row(case, aim, seconds, difference):
@@ -300,4 +264,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -11,7 +11,8 @@ import os
 import re
 from pathlib import Path
 
-from common.dataset import VIDEO_SUFFIXES, Sign, read_class_file
+from common.class_list import Sign, read_class_file
+from common.dataset import VIDEO_SUFFIXES
 
 LIST_NAMES = {
     "train": ("train.txt", "train_list.txt"),
@@ -82,7 +83,8 @@ def read_lists(lists, labels=None):
                 problems.append(f"{where}: {problem}")
             if problem or not columns:
                 continue
-            row = Row(split, columns[0], columns[1], class_label(columns[2]), where)
+            colour, depth = map(with_slashes, columns[:2])
+            row = Row(split, colour, depth, class_label(columns[2]), where)
             if row.colour in rows:
                 repeated, problem = _repeated(row, rows[row.colour])
                 notes += [repeated] if repeated else []
@@ -161,10 +163,15 @@ def stem_of(path):
     return os.path.splitext(name_of(path))[0]
 
 
+def with_slashes(path):
+    """A path of a list or zip that was made on Windows, as everywhere else."""
+    return path.replace("\\", "/")
+
+
 def is_plain(path):
     """Whether a path of a list or zip stays below its folder on every system."""
-    parts = path.split("/")
-    return not (path.startswith("/") or ".." in parts or re.search(r"[\\:\0]", path))
+    path = with_slashes(path)
+    return not (path.startswith("/") or ".." in path.split("/") or re.search(r"[:\0]", path))
 
 
 def _problem_of_row(columns, labels):

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from chalearn.label_list import is_plain, name_of
+from chalearn.label_list import is_plain, name_of, with_slashes
 
 ZIP_NAMES = {
     "train": ("train.zip", "isogd_phase_1.zip"),
@@ -75,13 +75,14 @@ class ZipSource:
             if not is_plain(info.orig_filename):
                 self.unsafe.append(info.orig_filename)
             elif not info.is_dir():
-                self.members.setdefault(_split_and_rest(info.filename), []).append(info)
+                key = _split_and_rest(with_slashes(info.filename))
+                self.members.setdefault(key, []).append(info)
 
     def find(self, listed, label):
         """The `Member` for a path of a label list, or `Refused`."""
         split, rest = _split_and_rest(listed)
         found = self.members.get((split, rest)) or self.members.get((None, rest)) or []
-        found = [info for info in found if info.filename == listed] or found
+        found = [info for info in found if with_slashes(info.filename) == listed] or found
         names = sorted({info.filename for info in found})
         if not found:
             return Refused(f"is not in {self.path}")

@@ -213,6 +213,9 @@ def run(main, waits=True, resumes=True):
             may never return, and an answer is not waited for.
         resumes: whether the same command goes on where Ctrl-C stopped it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show ends nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = main() or 0
         sys.stdout.flush()

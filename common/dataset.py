@@ -5,41 +5,33 @@
     data_temp/<dataset>/<preset>/frame/<split>/<class>/<video>/frame0000.jpg
     data_temp/<dataset>/<preset>/oflow/<split>/<class>/<video>/flow0000.jpg
     data_temp/<dataset>/<preset>/{frame,oflow}-<extractor>/<split>/<class>/<video>.npy
-    model/<run>/                                                  see run_folder.py
+    model/<run>/                                                  see inference/run_folder.py
 
 All paths are relative to the folder that the command is started in. Any folder
 `data_set/<name>/train/<class>/` with videos in it is a data set; `class.csv` is optional.
 """
 
-import csv
 import dataclasses
 import difflib
 import hashlib
-import io
 from pathlib import Path
 
-from common import disk
+from common.class_list import Sign, read_class_file, same_form
 from common.command_line import REQUIRED, Option, quote
 from common.presets import PRESET, PRESETS
 
 SPLITS = ("train", "val", "test")
+OTHER_SPLIT_NAMES = frozenset("dev eval testing training valid validation".split())
 VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+    ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
 )
 VAL_FRACTION = 0.2
+MIN_CLIPS_TO_SPLIT = 3  # of a sign; with fewer, all are trained on
 OPTIONS = {
     "dataset": Option(REQUIRED, "folder below data_set/, or toysigns", metavar="NAME"),
     "preset": PRESET,
+    "stored": Option(False, "work with all stored clips, also those whose videos are gone"),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Sign:
-    """One class: `label` is its folder name and class id, `name` what a person reads."""
-
-    label: str
-    name: str
-    category: str = ""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -67,12 +59,13 @@ class Dataset:
         preset: a key of `PRESETS`; by default `laptop` for toysigns and `full` for all others.
         root: the folder that holds `data_set/` and `data_temp/`.
         presets: what `preset` is looked up in: `PRESETS` or `MOBILE_LSTM_PRESETS`.
+        stored: work with all clips whose frames are stored, also where their videos are gone.
 
     Raises:
         ValueError: unknown preset, or a name that is no plain folder name.
     """
 
-    def __init__(self, name, preset=None, root=None, presets=PRESETS):
+    def __init__(self, name, preset=None, root=None, presets=PRESETS, stored=False):
         if not name or Path(name).name != name or name.startswith("."):
             raise ValueError(f"--dataset is the name of a folder below data_set/. Received: {name}")
         preset = preset or ("laptop" if name.startswith("toysigns") else "full")
@@ -81,6 +74,8 @@ class Dataset:
         self.name = name
         self.preset = presets[preset]
         self.root = Path(root) if root else Path()
+        self.stored = stored
+        self._told = set()  # what a person has been told of already
 
     @property
     def video_dir(self):
@@ -120,7 +115,8 @@ class Dataset:
         """The flags that name this data set in a command to type."""
         is_default = Dataset(self.name).preset.name == self.preset.name
         preset = "" if is_default else f" --preset {self.preset.name}"
-        return f"--dataset {quote(self.name)}{preset}"
+        stored = " --stored" if self.stored else ""
+        return f"--dataset {quote(self.name)}{preset}{stored}"
 
     def videos(self):
         """All videos, sorted.
@@ -135,8 +131,37 @@ class Dataset:
         _refuse_same_names(videos)
         return videos
 
+    def has_videos(self):
+        """Whether there is a video in a sign's folder."""
+        return bool(_clips_below(self.video_dir, _is_video))
+
+    def videos_to_cut(self):
+        """`videos`; none where the data set works with what is `stored` and has no video any more.
+
+        Raises:
+            FileNotFoundError, ValueError: as `videos`.
+        """
+        if self.stored and not self.has_videos():
+            print(f"No video in {self.video_dir}: what is stored in {self.temp_dir} is used.")
+            return []
+        return self.videos()
+
+    def left_out(self):
+        """What is in the folder of videos and is not used: {kind in words: list of paths}."""
+        used = {clip.path for clip in _clips_below(self.video_dir, _is_video)}
+        kinds = {}
+        for path in sorted(self.video_dir.rglob("*")):
+            place = path.relative_to(self.video_dir)
+            is_hidden = any(part.startswith(".") for part in place.parts)
+            if path not in used and not is_hidden and (kind := _why_left_out(path, place.parts)):
+                kinds.setdefault(kind, []).append(path)
+        return kinds
+
     def stored_clips(self, stream):
         """The clips whose frames ("rgb") or flow ("flow") are stored, sorted.
+
+        Those whose video is gone are left out, and told once, unless the data set works with all
+        that are `stored`.
 
         Raises:
             FileNotFoundError: there are none.
@@ -151,7 +176,24 @@ class Dataset:
                 f"Nothing in {folder} (expected <split>/<class>/<video>/*.jpg). "
                 f"Run `python {script} {self.flags()}` first."
             )
-        return clips
+        return clips if self.stored else self._with_video(clips)
+
+    def _with_video(self, clips):
+        places = {video.place() for video in _clips_below(self.video_dir, _is_video)}
+        if not places:
+            raise FileNotFoundError(
+                f"No video in {self.video_dir}, but {len(clips)} clips are stored in "
+                f"{self.temp_dir}. To work with them as they are, add --stored."
+            )
+        current = [clip for clip in clips if clip.place() in places]
+        gone = [clip for clip in clips if clip.place() not in places]
+        if gone and "gone" not in self._told:
+            self._told.add("gone")
+            print(
+                f"{len(gone)} stored clips are left out, whose videos are gone, such as "
+                f"{gone[0].place()} (to use them: --stored)."
+            )
+        return current
 
     def refuse_if_unknown(self):
         """Raises FileNotFoundError where there are neither videos of this name nor stored clips."""
@@ -182,6 +224,13 @@ class Dataset:
             )
         return [sign for sign in listed if sign.label in labels]
 
+    def _what_is_there(self):
+        left_out = self.left_out() if self.video_dir.is_dir() else {}
+        if not left_out:
+            return ""
+        seen = "; ".join(f"{len(paths)} {kind}, as {paths[0]}" for kind, paths in left_out.items())
+        return f"Seen: {seen}. Accepted: {' '.join(sorted(VIDEO_SUFFIXES))}. "
+
     def _why_no_videos(self):
         prepare = f"python prepare_chalearn.py --dataset {quote(self.name)}"
         if self.name == "toysigns":
@@ -194,7 +243,7 @@ class Dataset:
         if self.video_dir.is_dir() or self.name == "toysigns":
             return (
                 f"No video in {self.video_dir} (expected <split>/<class>/<video>.mp4, "
-                f"split = train, val or test). {hint}"
+                f"split = train, val or test). {self._what_is_there()}{hint}"
             )
         known = dataset_names(self.root)
         near = difflib.get_close_matches(self.name, known, cutoff=0.5)
@@ -212,56 +261,15 @@ def dataset_names(root=None):
     return sorted({*found, "toysigns"} - {name for name in found if name.startswith(".")})
 
 
-def read_class_file(path):
-    """Reads a class.csv.
-
-    Returns:
-        list of `Sign`, in file order.
-
-    Raises:
-        ValueError: wrong columns, an empty or repeated class; the message has file and line.
-    """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no readable CSV file in UTF-8: {error}") from error
-    if not rows or [cell.strip() for cell in rows[0][:2]] != ["class", "name"]:
-        raise ValueError(
-            f"{path}, line 1: expected the header class,name,category. "
-            f"Received: {','.join(rows[0]) if rows else 'an empty file'}"
-        )
-    signs = {}
-    for line, row in enumerate(rows[1:], start=2):
-        if not any(cell.strip() for cell in row):
-            continue
-        cells = [cell.strip() for cell in row] + ["", ""]
-        if not cells[0] or len(row) > 3:
-            raise ValueError(f"{path}, line {line}: expected class,name,category. Received: {row}")
-        if cells[0] in signs:
-            raise ValueError(f"{path}, line {line}: class {cells[0]} is listed twice.")
-        signs[cells[0]] = Sign(cells[0], cells[1] or cells[0], cells[2])
-    return list(signs.values())
-
-
-def write_class_file(path, signs):
-    """Writes `signs` to a class.csv, in their order."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class", "name", "category"])
-    writer.writerows([sign.label, sign.name, sign.category] for sign in signs)
-    disk.write_atomically(Path(path), text.getvalue())
-
-
 def split_train_val(clips, val_fraction=VAL_FRACTION):
     """Training and validation clips; where no clip is in `val`, some of `train` become it.
 
-    A clip goes by the hash of its class and name, so that new clips move no old ones. A sign whose
-    clips would all be validation clips keeps the one with the largest hash for training.
+    Of every sign with three clips or more, those with the smallest hashes of class and name: at
+    least one, and about `val_fraction` of them. So new clips move few old ones.
 
     Args:
         clips: list of `Clip`, any splits.
-        val_fraction: expected share of validation clips, 0 to 0.5.
+        val_fraction: share of validation clips, 0 to 0.5.
 
     Returns:
         (train, val), two lists of `Clip`.
@@ -273,15 +281,19 @@ def split_train_val(clips, val_fraction=VAL_FRACTION):
     by_label = {}
     for clip in train:
         by_label.setdefault(clip.label, []).append(clip)
-    kept = {max(group, key=_hash_of_clip) for group in by_label.values()}
-    val = [clip for clip in train if _hash_of_clip(clip) < val_fraction and clip not in kept]
-    chosen = set(val)
-    return [clip for clip in train if clip not in chosen], val
+    chosen = set()
+    for group in by_label.values():
+        if len(group) >= MIN_CLIPS_TO_SPLIT:
+            number = max(1, round(val_fraction * len(group)))
+            chosen.update(sorted(group, key=_hash_of_clip)[:number])
+    is_val = [clip in chosen for clip in train]
+    pairs = list(zip(train, is_val, strict=True))
+    return [clip for clip, left in pairs if not left], [clip for clip, left in pairs if left]
 
 
 def _hash_of_clip(clip):
     """A number in [0, 1) that depends on nothing but the clip's class and name."""
-    digest = hashlib.sha256(f"{clip.label}/{clip.name}".encode()).digest()
+    digest = hashlib.sha256(f"{clip.label}/{clip.name}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
@@ -291,12 +303,27 @@ def _clips_below(folder, accept):
         for path in sorted(folder.glob(f"{split}/*/*")):
             if accept(path) and not path.name.startswith(".") and path.parent.name[0] != ".":
                 name = path.name if path.is_dir() else path.stem
-                clips.append(Clip(split, path.parent.name, name, path))
+                clips.append(Clip(split, same_form(path.parent.name), same_form(name), path))
     return clips
 
 
 def _is_video(path):
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def _why_left_out(path, parts):
+    """Why a path below the folder of videos is no clip, in words; None for what needs no word."""
+    if path.is_symlink() and not path.exists():
+        return "dead links"
+    if path.is_dir() or (len(parts) == 1 and path.suffix.lower() not in VIDEO_SUFFIXES):
+        return None  # lists, zips and class.csv lie beside the splits
+    if parts[0].lower() in OTHER_SPLIT_NAMES:
+        return f"in a folder {parts[0]}, where {', '.join(SPLITS)} are read"
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return "no videos by their ending"
+    if parts[0] in SPLITS and len(parts) > 3:
+        return "in folders one level too deep"
+    return "videos outside <split>/<sign>/"
 
 
 def _refuse_same_names(videos):

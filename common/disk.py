@@ -1,4 +1,7 @@
-"""What is on disk is whole: atomic writes, locks, and folders tied to their parameters."""
+"""What is on disk is whole: atomic writes, locks, and results tied to what they were made from.
+
+A folder of results is tied to its parameters (`claim`), each result in it to its source (a stamp).
+"""
 
 import contextlib
 import json
@@ -8,6 +11,7 @@ import uuid
 
 PARAMETERS_FILE = "parameters.json"
 PARTIAL_DIR = ".partial"
+STAMP_FILE = "source.json"
 
 
 class DiskFullError(OSError):
@@ -54,6 +58,41 @@ def read_parameters(output):
     """The parameters that `output` was made with, or None."""
     path = output / PARAMETERS_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def stamp_of(source):
+    """What tells whether a source has changed: of a file its size and time.
+
+    Args:
+        source: `Path` of a file, or of a result, which has the stamp of its own source.
+
+    Returns:
+        JSON-able dict.
+    """
+    if source.is_dir() and (stamp := read_stamp(source)) is not None:
+        return stamp
+    status = source.stat()
+    size = {} if source.is_dir() else {"bytes": status.st_size}
+    return {**size, "modified_ns": status.st_mtime_ns}
+
+
+def read_stamp(result):
+    """The stamp of what a result (file or folder) was made from, or None where it has none."""
+    try:
+        return json.loads(_stamp_file(result).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def write_stamp(result, stamp):
+    """Ties a result to the stamp of its source; the result's own time stays as it is."""
+    status = result.stat()
+    write_atomically(_stamp_file(result), json.dumps(stamp) + "\n")
+    os.utime(result, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def remove_stamp(result):
+    _stamp_file(result).unlink(missing_ok=True)
 
 
 def write_atomically(path, content):
@@ -138,6 +177,13 @@ def remove(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _stamp_file(result):
+    """In a folder; beside a file."""
+    if result.is_dir():
+        return result / STAMP_FILE
+    return result.with_name(f".{result.name}.{STAMP_FILE}")
 
 
 def _try_lock(file):

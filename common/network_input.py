@@ -6,6 +6,7 @@ Training, prediction and the live demo all call these functions. Nothing here im
 import numpy as np
 
 CHANNELS = {"rgb": 3, "flow": 2}  # of each stream
+STREAMS = tuple(CHANNELS)
 HALF_RANGE = 127.5  # uint8 0..255 <-> -1..1
 
 

@@ -28,6 +28,7 @@ from common.command_line import COUNT, Option
 
 JOBS_IN_FLIGHT_PER_WORKER = 2
 MAX_LISTED_WARNINGS = 20
+MAX_LISTED_ORPHANS = 5
 OPTIONS = {
     "workers": Option(
         None,
@@ -46,13 +47,15 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 class Job:
     """One result to make.
 
-    `source` is handed to the work function; where it is a `Path`, a target that is older than it
-    is made again. `target` is the final file or folder, `label` what failures are listed under.
+    `source` is handed to the work function. `target` is the final file or folder, `label` what
+    failures are listed under. With `stamp`, see `disk.stamp_of`, a target that was made from
+    another stamp is made again; without, one that is older than a `source` that is a `Path`.
     """
 
     source: object
     target: Path
     label: str
+    stamp: dict | None = None
 
 
 @dataclasses.dataclass
@@ -119,6 +122,30 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
     return report
 
 
+def remove_orphans(stage, output, jobs):
+    """Deletes results of the stage that no job makes any more, because their source is gone.
+
+    Args:
+        stage: name for the line that tells it.
+        output: the stage's folder, with results in `<split>/<class>/`.
+        jobs: list of `Job`, all that there are.
+    """
+    wanted = {job.target for job in jobs}
+    orphans = [path for path in output.glob("*/*/*") if path not in wanted and _is_result(path)]
+    if orphans:
+        with disk.partial_dir(output) as trash:
+            for number, path in enumerate(orphans):
+                disk.remove_stamp(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(path, trash / str(number))
+        for folder in {path.parent for path in orphans}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        shown = ", ".join(str(path.relative_to(output)) for path in orphans[:MAX_LISTED_ORPHANS])
+        more = ", ..." if len(orphans) > MAX_LISTED_ORPHANS else ""
+        print(f"{stage}: {len(orphans)} removed, whose videos are gone: {shown}{more}")
+
+
 def num_cores():
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -129,9 +156,19 @@ def num_cores():
 def _is_done(job):
     if not job.target.exists():
         return False
+    made_from = disk.read_stamp(job.target) if job.stamp is not None else None
+    if made_from is not None:
+        return made_from == job.stamp
     if not isinstance(job.source, Path):
         return True
-    return job.source.stat().st_mtime <= job.target.stat().st_mtime
+    is_newer = job.source.stat().st_mtime <= job.target.stat().st_mtime
+    if is_newer and job.stamp is not None:  # made before there were stamps
+        disk.write_stamp(job.target, job.stamp)
+    return is_newer
+
+
+def _is_result(path):
+    return path.parts[-3] != disk.PARTIAL_DIR and not path.name.startswith(".")
 
 
 @contextlib.contextmanager
@@ -249,7 +286,11 @@ def _do(work, task):
     try:
         disk.remove(partial)  # what a process left that died in the middle
         warning = work(job.source, partial)
+        if job.stamp is not None and partial.is_dir():
+            disk.write_stamp(partial, job.stamp)
         _publish(partial, job)
+        if job.stamp is not None and job.target.is_file():
+            disk.write_stamp(job.target, job.stamp)
         return job.label, None, warning
     except OSError as error:
         problem = DISK_FULL if error.errno in DISK_FULL_ERRNOS else FAILED
@@ -264,6 +305,8 @@ def _do(work, task):
 
 def _publish(partial, job):
     job.target.parent.mkdir(parents=True, exist_ok=True)
+    if job.target.is_file():
+        disk.remove_stamp(job.target)
     if job.target.is_dir() and not _is_done(job):
         outdated = partial.with_name(f"{partial.name}.outdated")
         with contextlib.suppress(FileNotFoundError):

@@ -8,6 +8,8 @@ import collections
 import contextlib
 import os
 import re
+import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -16,6 +18,10 @@ import numpy as np
 
 JPEG_QUALITY = 95
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+HIGHEST_FPS = 1000.0  # of a video; a cover picture beside sound has more
+WHOLE_SHARE = 0.9  # of the time that the header promises
+JUMP_MS, JUMP_SHARE = 1000.0, 0.5  # a step of time so long, and such a share of the clip, is none
+READ_ATTEMPTS = 1_000_000  # packets of sound that may come before the next picture
 BYTES_PER_PIXEL = 0.2  # of a JPEG, to estimate the disk that is needed
 
 
@@ -99,25 +105,41 @@ def pick_frames(path, num_frames, height, width, take):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: nothing in the file can be decoded.
+        ValueError: nothing in the file can be decoded, or it is no video.
 
     Warns:
-        UserWarning: fewer frames decode than the header says; those are used.
+        UserWarning: fewer frames decode than the header says, which are used; or time stamps jump.
     """
     with open_video(path) as video:
         promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = video.get(cv2.CAP_PROP_FPS)
         guess = sample_indices(promised, num_frames) if promised > 0 else []
         times = _decode(video, guess, height, width, take)
     if not times:
         raise ValueError("no frame could be decoded")
-    picked = sample_times(times, num_frames)
+    if len(times) == 1 and fps > HIGHEST_FPS:
+        raise ValueError("it is sound with a cover picture, no video")
+    jump = _longest_jump(times)
+    picked = sample_indices(len(times), num_frames) if jump else sample_times(times, num_frames)
     if picked != guess:
         with open_video(path) as video:
             _decode(video, picked, height, width, take, last=picked[-1])
-    if len(times) < promised:
+    if jump:
+        warnings.warn(f"{jump}; frames are picked by their number", stacklevel=2)
+    # A varying frame rate makes the number in the header an estimate; what counts is the time.
+    elif len(times) < promised and times[-1] - times[0] < WHOLE_SHARE * 1000 * promised / fps:
         warnings.warn(
             f"only {len(times)} of {promised} promised frames decode; they are used", stacklevel=2
         )
+
+
+def _longest_jump(times):
+    """Time stamps that cannot be those of the pictures, in words, or ""."""
+    steps = np.diff(times)
+    if len(times) < 3 or not steps.max() > max(JUMP_MS, JUMP_SHARE * (times[-1] - times[0])):
+        return ""
+    seconds, number = steps.max() / 1000, int(steps.argmax()) + 1
+    return f"the time stamps jump by {seconds:.1f} s after frame {number}"
 
 
 def fit_frame(image, height, width, out=None):
@@ -180,24 +202,87 @@ def open_video(path):
     """An open `cv2.VideoCapture`.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, or it may not be read.
         ValueError: OpenCV cannot open it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}.")
-    if not path.stat().st_size:
-        raise ValueError("the file is empty")
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise ValueError("the file is empty")
+        with _name_for_opencv(path, file) as name:
+            video = _open_capture(name)
+            if not video.isOpened():
+                raise ValueError("OpenCV cannot open it: not a video, truncated, or unknown format")
+            try:
+                yield video
+            finally:
+                video.release()
+
+
+def _open_capture(name):
     # Else decoder and OpenCV write pages of their own warnings between ours.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(READ_ATTEMPTS))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     threads = [cv2.CAP_PROP_N_THREADS, max(cv2.getNumThreads(), 1)]
-    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, threads)
-    if not video.isOpened():
-        raise ValueError("OpenCV cannot open it: not a video, truncated, or an unknown format")
+    return cv2.VideoCapture(name, cv2.CAP_FFMPEG, threads)
+
+
+@contextlib.contextmanager
+def _name_for_opencv(path, file):
+    """An absolute name of a file, as text before a colon in a relative one names a protocol.
+
+    OpenCV crashes on names that are not UTF-8: such a file gets a link of another name.
+    """
+    name = str(path.absolute())
     try:
-        yield video
-    finally:
-        video.release()
+        name.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / f"video{path.suffix.encode(errors='ignore').decode()}"
+            try:
+                link.symlink_to(path.absolute())
+            except OSError:  # of systems without links
+                with link.open("wb") as copy:
+                    shutil.copyfileobj(file, copy)
+            yield str(link)
+    else:
+        yield name
+
+
+def pixel_aspect(video):
+    """Width by height of a pixel of an open `cv2.VideoCapture`, as its pictures are decoded."""
+    width, height = video.get(cv2.CAP_PROP_SAR_NUM), video.get(cv2.CAP_PROP_SAR_DEN)
+    if not (width > 0 and height > 0):
+        return 1.0
+    is_turned = video.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 90
+    return height / width if is_turned else width / height
+
+
+def with_square_pixels(image, aspect):
+    """The picture as it is shown: DV, DVD and some cameras store it narrower."""
+    if abs(aspect - 1) < 0.01:
+        return image
+    size = (round(image.shape[1] * aspect), image.shape[0])
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def to_bgr(image):
+    """A picture of any camera as uint8 BGR `(height, width, 3)`.
+
+    Args:
+        image: uint8 or uint16, gray, gray with a second channel, BGR or BGRA.
+    """
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels == 3:
+        return image
+    if channels == 4:
+        return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
+    gray = image.reshape(*image.shape[:2], -1)[..., 0]
+    return cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR)
 
 
 def _decode(video, picked, height, width, take, last=None):
@@ -210,22 +295,28 @@ def _decode(video, picked, height, width, take, last=None):
     for number, index in enumerate(picked):
         numbers[index].append(number)
     fitted = np.empty((height, width, 3), np.uint8)
+    aspect = pixel_aspect(video)
     times, image = [], None
     while (last is None or len(times) <= last) and video.grab():
         if len(times) in numbers:
             decoded, image = video.retrieve(image)
             if not decoded:
                 continue
-            fits = image.shape == fitted.shape
+            shown = with_square_pixels(image, aspect)
+            fits = shown.shape == fitted.shape
             take(
-                numbers[len(times)], image if fits else fit_frame(image, height, width, out=fitted)
+                numbers[len(times)], shown if fits else fit_frame(shown, height, width, out=fitted)
             )
         times.append(video.get(cv2.CAP_PROP_POS_MSEC))
     return times
 
 
 def _read_folder(folder, num_frames, height, width):
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    paths = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
     if not paths:
         raise FileNotFoundError(f"No image in the folder {folder}.")
     paths.sort(key=_by_numbers)

@@ -1,7 +1,6 @@
 """Trained runs of one data set beside each other: accuracy, training time, size, time to answer."""
 
 import io
-import json
 import statistics
 import time
 import zipfile
@@ -10,8 +9,9 @@ import h5py
 import numpy as np
 
 import predict
-from common import run_folder
 from common.command_line import quote
+from evaluation import results
+from inference import run_folder
 from training import history
 
 NUM_ANSWERS = 5  # of which the median counts
@@ -22,7 +22,7 @@ def compare(run_dirs, engine="auto"):
     """Prints a table of evaluated runs and returns its rows.
 
     Args:
-        run_dirs: folders of runs of one data set, evaluated on the same split.
+        run_dirs: folders or names of runs of one data set, with a split that all were judged on.
         engine: see `predict.Recognizer`.
 
     Returns:
@@ -34,36 +34,51 @@ def compare(run_dirs, engine="auto"):
         FileNotFoundError: a run is not there or not evaluated.
         ValueError: the runs are of different data sets or clips.
     """
-    runs = [run_folder.Run.read(run_dir) for run_dir in run_dirs]
-    results = [read_evaluation(run) for run in runs]
-    clips = [
-        f"{result['num_videos']} clips of {result['split']} of {run.dataset}"
-        for run, result in zip(runs, results, strict=True)
-    ]
-    for run, found in zip(runs, clips, strict=True):
-        if found != clips[0]:
+    runs = [run_folder.Run.read(run_folder.find(run_dir)) for run_dir in run_dirs]
+    judged = [read_evaluation(run) for run in runs]
+    split = _common_split(runs, judged)
+    found = [result[split] for result in judged]
+    clips = [f"{result['num_videos']} clips of {split}" for result in found]
+    clips = [f"{text} of {run.dataset}" for text, run in zip(clips, runs, strict=True)]
+    for run, text in zip(runs, clips, strict=True):
+        if text != clips[0]:
             raise ValueError(
                 f"Only runs with the same clips compare: {runs[0].folder} was evaluated on "
-                f"{clips[0]}, but {run.folder} on {found}."
+                f"{clips[0]}, but {run.folder} on {text}."
             )
-    rows = [row(run, result, engine) for run, result in zip(runs, results, strict=True)]
+    print(f"{clips[0]}, {len(runs[0].signs)} signs, chance {results.chance(runs[0]):.3f}")
+    rows = [row(run, result, engine) for run, result in zip(runs, found, strict=True)]
     print_rows(rows)
     return rows
 
 
 def read_evaluation(run):
-    """The content of a run's evaluation.json.
+    """{split: result} of a run.
 
     Raises:
-        FileNotFoundError: it has none.
+        FileNotFoundError: it is not evaluated.
     """
-    path = run.folder / "evaluation.json"
-    if not path.is_file():
+    judged = results.read(run)
+    if not judged:
         raise FileNotFoundError(
             f"{run.folder} is not evaluated. Run `python evaluate.py --model "
             f"{quote(run.folder)}` first."
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    return judged
+
+
+def _common_split(runs, judged):
+    """The split that tells most of those that all runs were judged on."""
+    shared = set.intersection(*map(set, judged))
+    if not shared:
+        of_each = "; ".join(
+            f"{run.folder}: {', '.join(result)}" for run, result in zip(runs, judged, strict=True)
+        )
+        raise ValueError(
+            f"Only runs with the same clips compare, and these share no split ({of_each}). Judge "
+            "one again: evaluate.py --split."
+        )
+    return results.best_split(shared)
 
 
 def row(run, result, engine="auto"):

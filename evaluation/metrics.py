@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from common import dataset as data
 from common.network_input import stream_input
 from opticalflow import load_clip
 from predict import fuse
@@ -17,7 +16,7 @@ def score(recognizer, clips):
         ({stream: float32 `(num_clips, num_classes)`}, int array `(num_clips,)` of true classes).
     """
     run = recognizer.run
-    dataset = data.Dataset(run.dataset, run.preset.name, run.folder.parent.parent)
+    dataset = run.clips_of()
     size, batch_size = run.preset.input_size, run.preset.batch_size
     streams = {}
     for stream in recognizer.streams:

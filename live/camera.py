@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from common.command_line import Option
-from common.video import open_video
+from common.video import open_video, pixel_aspect, to_bgr, with_square_pixels
 
 ASKED_SIZE = (640, 480)  # width, height; a camera may deliver another one
 KEPT_SHOTS = 32  # pictures that nobody has taken yet
@@ -46,7 +46,7 @@ class Camera:
     A file is played at its own speed, again and again.
 
     Args:
-        source: number of a camera, or path of a video file.
+        source: number, device file or address of a camera, or `Path` of a video file.
         unpaced: play a file as fast as the pictures are taken: none is dropped, and time is that
             of the file.
         loop: play a file again when it ends.
@@ -58,7 +58,7 @@ class Camera:
     """
 
     def __init__(self, source, unpaced=False, loop=True, open_source=None):
-        self.is_file = not isinstance(source, int)
+        self.is_file = not is_device(source)
         self.name = Path(source).name if self.is_file else f"camera {source}"
         self.times_ended = 0  # of a file, which then begins again
         self.num_dropped = 0
@@ -152,7 +152,7 @@ class Camera:
             now = time.monotonic()
             if delivered:
                 readable = now
-                self._deliver(now, image)
+                self._deliver(now, to_bgr(image))
             elif now - readable < UNREADABLE_SECONDS:
                 time.sleep(0.01)
             else:
@@ -167,7 +167,7 @@ class Camera:
         step = 1 / fps if 0 < fps <= HIGHEST_FPS else 1 / FPS_OF_UNKNOWN
         with self._changed:
             begin = self._times[-1] + step if self._unpaced and self._times else self.now()
-        seconds = begin - step
+        seconds, aspect = begin - step, pixel_aspect(video)
         while not self._closed:
             delivered, image = video.read()
             if not delivered:
@@ -177,7 +177,7 @@ class Camera:
             if not self._unpaced:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, seconds - time.monotonic())
-            self._deliver(seconds, image)
+            self._deliver(seconds, with_square_pixels(image, aspect))
         if not self._unpaced:
             time.sleep(max(0.0, seconds + step - time.monotonic()))
         self.times_ended += 1
@@ -197,23 +197,27 @@ class Camera:
 
 
 @contextlib.contextmanager
-def open_device(number):
+def open_device(source):
     """An open camera.
 
+    Args:
+        source: its number, its device file or its address.
+
     Raises:
-        OSError: there is none of that number, or another program uses it.
+        OSError: it is not there, or another program uses it.
     """
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    if sys.platform == "linux" and not Path(f"/dev/video{number}").exists():
+    device = f"/dev/video{source}" if isinstance(source, int) else source
+    if sys.platform == "linux" and "://" not in device and not Path(device).exists():
         raise FileNotFoundError(
-            f"There is no camera {number}. Plug one in; `python videocapture.py --list` shows what "
+            f"There is no camera {source}. Plug one in; `python videocapture.py --list` shows what "
             "there is, --camera N or --camera FILE chooses."
         )
-    video = cv2.VideoCapture(number)
+    video = cv2.VideoCapture(source)
     try:
         if not video.isOpened():
             raise OSError(
-                f"Camera {number} does not open: there is none, another program uses it, or this "
+                f"Camera {source} does not open: there is none, another program uses it, or this "
                 "program may not. `python videocapture.py --list` shows what there is."
             )
         video.set(cv2.CAP_PROP_FRAME_WIDTH, ASKED_SIZE[0])
@@ -238,9 +242,18 @@ def is_black(image):
     return float(image[::8, ::8].mean()) < BLACK_LEVEL
 
 
+def is_device(source):
+    """Whether a source is a camera and not a file that is played as one."""
+    return isinstance(source, int) or (
+        isinstance(source, str) and ("://" in source or source.startswith("/dev/"))
+    )
+
+
 def parse_source(text):
-    """A number, or the path of a file: an `argparse` type."""
-    return int(text) if text.isdecimal() else Path(text)
+    """An `argparse` type: a camera's number, device file or address, or the path of a file."""
+    if text.isdecimal():
+        return int(text)
+    return text if is_device(text) else Path(text).expanduser()
 
 
 def probe_cameras():
@@ -269,6 +282,9 @@ def _probe(number, found):
 
 OPTIONS = {
     "camera": Option(
-        0, "number of a camera, or a video played as one", parse_source, metavar="N|FILE"
+        0,
+        "number, /dev/video0 or rtsp:// address of a camera, or a video played as one",
+        parse_source,
+        metavar="N|FILE",
     )
 }

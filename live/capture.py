@@ -6,8 +6,7 @@ READY -Space-> COUNTDOWN -> RECORDING -> REVIEW -Space-> SAVING -> READY ... DON
 import enum
 import os
 
-from common import dataset as data
-from common import disk
+from common import class_list, disk
 from live.recording import Recording
 from live.state import COUNTDOWN_SECONDS, ESCAPE
 
@@ -142,6 +141,6 @@ class ClipFolder:
     def _list(self, sign):
         """Adds a sign to class.csv, where there is one without it."""
         path = self._dataset.class_file
-        listed = data.read_class_file(path) if path.is_file() else []
+        listed = class_list.read_class_file(path) if path.is_file() else []
         if listed and sign not in [known.label for known in listed]:
-            data.write_class_file(path, [*listed, data.Sign(sign, sign)])
+            class_list.write_class_file(path, [*listed, class_list.Sign(sign, sign)])

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 import opticalflow
-from common import command_line, run_folder
+from common import command_line
 from common.video import write_image
+from inference import run_folder
 from live.camera import Camera
 from live.picture import draw
 from live.recognition import Recognition
@@ -122,7 +123,7 @@ def main(argv=None):
     command_line.add_flags(parser, {"model": run_folder.MODEL_OPTION})
     args = parser.parse_args(argv)
     wanted, moments = dict(PICTURED), []
-    recognition = open_recognition(args.model or run_folder.newest())
+    recognition = open_recognition(run_folder.find(args.model))
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder) / "camera.avi")
         for state, seconds, picture in live_pictures(recognition, Path(folder) / "camera.avi"):

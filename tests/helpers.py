@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,15 @@ def make_dataset(root, clips=None, name="moves"):
     dataset = data.Dataset(name, root=root)
     dataset.preset = TINY
     return dataset
+
+
+def copy_of(dataset, root):
+    """The videos, frames and flow of a data set again below `root`, to be changed."""
+    for folder in (dataset.video_dir, dataset.temp_dir):
+        shutil.copytree(folder, root / folder.relative_to(dataset.root))
+    copy = data.Dataset(dataset.name, root=root)
+    copy.preset = dataset.preset
+    return copy
 
 
 def build_shallow(run, stream):

@@ -9,7 +9,8 @@ import pytest
 import evaluate
 import predict
 from common import dataset as data
-from common import run_folder
+from evaluation import results
+from inference import run_folder
 
 
 def test_metrics_of_known_scores():
@@ -73,7 +74,8 @@ def test_ten_clips_are_enough_to_fuse(signal, gain):
 
 def test_evaluation_is_of_the_test_split_and_fits_its_parts(trained_run):
     result = json.loads((trained_run / "evaluation.json").read_text())
-    assert (result["split"], result["num_videos"]) == ("test", 4)
+    assert result["test"]["num_videos"] == 4
+    result = result["test"]
     assert set(result["streams"]) == {"rgb", "flow", "fused"}
     for values in result["streams"].values():
         assert set(values) == {"top1", "top5", "macro_recall"} and values["top5"] == 1
@@ -96,12 +98,13 @@ def test_scores_are_those_of_predicting_the_stored_frames(stored_dataset, traine
 
 
 def test_other_splits_can_be_asked_for_and_missing_ones_are_named(trained_run, capsys):
-    before = (trained_run / "evaluation.json").read_bytes()
+    before = json.loads((trained_run / "evaluation.json").read_text())["test"]
     assert evaluate.evaluate(trained_run, "train")["num_videos"] == 8
     assert "was trained on these clips" in capsys.readouterr().out
     assert evaluate.evaluate(trained_run, "val")["num_videos"] == 4
     evaluate.evaluate(trained_run)
-    assert (trained_run / "evaluation.json").read_bytes() == before
+    after = json.loads((trained_run / "evaluation.json").read_text())
+    assert after["test"] == before and set(after) == {"train", "val", "test"}
 
 
 def test_evaluation_is_not_repeated(trained_run, capsys):
@@ -119,12 +122,44 @@ def moved_run(stored_dataset, trained_run, tmp_path):
     return dataset, dataset.root / "model" / trained_run.name
 
 
-def test_signs_that_the_run_does_not_know_are_refused(moved_run):
+def test_signs_that_the_run_does_not_know_are_left_out_and_told(moved_run, capsys):
     dataset, run = moved_run
-    shutil.copytree(dataset.frame_dir / "train" / "left", dataset.frame_dir / "train" / "up")
-    shutil.copytree(dataset.flow_dir / "train" / "left", dataset.flow_dir / "train" / "up")
-    with pytest.raises(ValueError, match="knows 2 signs, and not up.*--restart"):
-        evaluate.evaluate(run)
+    for folder in (dataset.video_dir, dataset.frame_dir, dataset.flow_dir):
+        shutil.copytree(folder / "test" / "left", folder / "test" / "up")
+    assert evaluate.evaluate(run)["num_videos"] == 4
+    assert "Left out: 2 clips of 1 signs that" in capsys.readouterr().out
+
+
+def test_an_evaluation_of_one_split_as_it_was_written_before_still_opens(moved_run, capsys):
+    _, folder = moved_run
+    path = folder / "evaluation.json"
+    result = json.loads(path.read_text())["test"]
+    path.write_text(json.dumps({"split": "test", **result}))
+    run = run_folder.Run.read(folder)
+    assert results.read(run) == {"test": result}
+    results.write(run, "val", result)
+    assert set(results.read(run)) == {"test", "val"}
+
+
+@pytest.mark.parametrize(
+    ("num_signs", "num_clips", "num_right", "guesses"),
+    [(2, 4, 3, True), (2, 4, 4, False), (8, 96, 12, True), (8, 96, 19, False), (3, 9, 4, True)],
+)
+def test_a_network_that_guesses_is_told_from_one_that_knows(
+    trained_run, num_signs, num_clips, num_right, guesses
+):
+    run = run_folder.Run.read(trained_run)
+    run.signs = [run.signs[0]] * num_signs
+    top1 = {"fused": {"top1": num_right / num_clips}}
+    assert results.is_guessing(run, {"num_videos": num_clips, "streams": top1}) == guesses
+
+
+def test_a_run_whose_validation_clips_were_chosen_otherwise_is_not_judged_on_them(moved_run):
+    dataset, folder = moved_run
+    for place in (dataset.video_dir, dataset.frame_dir, dataset.flow_dir):
+        shutil.rmtree(place / "val")
+    with pytest.raises(ValueError, match="chosen otherwise.*--restart"):
+        evaluate.evaluate(folder)
 
 
 def test_frames_of_another_size_are_refused(moved_run):

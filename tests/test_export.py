@@ -8,8 +8,7 @@ import pytest
 
 import evaluate
 import export
-from common import run_folder
-from inference import conversion, converted_files
+from inference import conversion, converted_files, run_folder
 from inference.clip import FRAME, REST
 from inference.saved_network import load_model
 from predict import Recognizer

@@ -21,7 +21,7 @@ def dataset(stored_dataset, tmp_path_factory):
     shutil.copytree(
         stored_dataset.temp_dir, root / stored_dataset.temp_dir.relative_to(stored_dataset.root)
     )
-    dataset = data.Dataset(stored_dataset.name, root=root)
+    dataset = data.Dataset(stored_dataset.name, root=root, stored=True)
     dataset.preset = stored_dataset.preset
     report = feature.extract_features(dataset, "flow", workers=2)
     assert (report.done, report.failed) == (16, [])

@@ -20,6 +20,7 @@ from tests.helpers import (
     ROOT,
     SHARED,
     make_dataset,
+    moving_square,
     numbered_frames,
     numbers_of,
     run_script,
@@ -172,7 +173,7 @@ def test_bad_videos_are_listed_and_tried_again(tmp_path, capsys):
     write_video(bad, numbered_frames(12, (40, 48)))
     report = frame.extract_frames(dataset, workers=1)
     assert (report.done, report.skipped, report.exit_status) == (1, 4, 0)
-    assert len(list((dataset.frame_dir / "train" / "left" / "bad").iterdir())) == 8
+    assert len(list((dataset.frame_dir / "train" / "left" / "bad").glob("*.jpg"))) == 8
 
 
 def test_stored_frames_are_the_read_ones_up_to_jpeg(tmp_path):
@@ -226,13 +227,30 @@ def test_killed_stage_is_resumed_to_the_same_bytes(tmp_path):
     killed = len(list(folder.glob("train/*/*")))
     assert 5 <= killed < len(dataset.videos()), "the stage was not caught in the middle"
     assert all(
-        len(list(clip.iterdir())) == PRESETS["laptop"].num_frames
+        len(list(clip.glob("*.jpg"))) == PRESETS["laptop"].num_frames
         for clip in folder.glob("train/*/*")
     )
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     resumed = tree_bytes(folder)
     subprocess.run([*command, "--rebuild"], cwd=tmp_path, check=True, capture_output=True)
     assert resumed == tree_bytes(folder)
+
+
+def test_remarks_name_what_is_left_out_and_what_cannot_be_learned(tmp_path):
+    dataset = make_dataset(tmp_path, {"train": 2, "test": 1})
+    for name in ("train/left/notes.txt", "train/left/sub/5.avi", "valid/left/1.avi"):
+        path = dataset.video_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    write_video(dataset.video_dir / "test" / "up" / "0.avi", moving_square(8, (1, 0)))
+    result = run_script("frame.py", "--dataset", "moves", "--info", cwd=tmp_path, check=0)
+    for line in (
+        "left out: 1 no videos by their ending, such as train/left/notes.txt",
+        "left out: 1 in folders one level too deep, such as train/left/sub/5.avi",
+        "left out: 1 in a folder valid, where train, val, test are read, such as valid/left/1.avi",
+        "1 sign in val or test only: they are not learned, and left out of judging: up",
+    ):
+        assert line in result.stdout, result.stdout
 
 
 def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):

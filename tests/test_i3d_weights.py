@@ -312,7 +312,7 @@ def test_training_starts_from_the_other_stream_and_from_a_run(
 ):
     """Through the command's own functions: the recorded options are those that `build` reads."""
     import train_i3d
-    from common.run_folder import Run
+    from inference.run_folder import Run
 
     run = Run.read(trained_run)
     source = train_i3d.build(run, "rgb")

@@ -10,8 +10,8 @@ import pytest
 
 import livedemo
 import predict
-from common import run_folder
 from common.video import fit_frame, open_video, read_clip
+from inference import run_folder
 from live import recording
 from live.camera import Camera
 from live.recognition import Recognition
@@ -308,7 +308,7 @@ def test_headless_file_is_one_clip_in_one_line(run, clip):
     [
         (["--headless", "--camera", "nothing.avi"], "nothing.avi"),
         (["--model", "model/nothing"], "No trained model in"),
-        (["--threshold", "7"], "invalid probability value"),
+        (["--threshold", "7"], "expected a number from 0 to 1, received 7"),
         (["--recordings", "2"], "--recordings goes with --headless"),
     ],
 )

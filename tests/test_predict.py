@@ -138,3 +138,40 @@ def test_wrong_inputs_are_told_before_keras_is_imported(tmp_path, trained_run):
     (tmp_path / "clip.avi").write_bytes(b"x")
     empty = run_script("predict.py", "--model", folder, "clip.avi", cwd=tmp_path, check=1)
     assert "has no network yet" in empty.stderr
+
+
+def test_videos_win_over_pictures_beside_them_and_hidden_names_are_skipped(
+    tmp_path, stored_dataset, capsys
+):
+    folder = shutil.copytree(stored_dataset.video_dir / "test" / "left", tmp_path / "clips")
+    cv2.imwrite(str(folder / "cover.png"), np.zeros((40, 48, 3), np.uint8))
+    (folder / "._0.avi").write_bytes(b"of another system")
+    clips = predict.find_clips([folder])
+    assert [clip.name for clip in clips] == ["0.avi", "1.avi"]
+    assert "1 pictures beside the videos are not used" in capsys.readouterr().err
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("0.jpg", "._0.jpg"):
+        cv2.imwrite(str(images / name), np.zeros((40, 48, 3), np.uint8))
+    (images / "._0.jpg").write_bytes(b"of another system")
+    assert predict.find_clips([images]) == [images]
+    assert read_clip(images, 4, 40, 48).shape == (4, 40, 48, 3)
+
+
+def test_what_the_shell_did_not_expand_is_expanded(tmp_path, stored_dataset, monkeypatch):
+    shutil.copytree(stored_dataset.video_dir / "test" / "left", tmp_path / "clips")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    expected = [tmp_path / "clips" / name for name in ("0.avi", "1.avi")]
+    assert predict.find_clips([tmp_path / "clips" / "*.avi"]) == expected
+    assert predict.find_clips(["~/clips/0.avi"]) == expected[:1]
+
+
+def test_a_run_is_found_by_its_name_and_without_one_the_newest_is_taken(
+    trained_run, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(trained_run.parent.parent)
+    assert Recognizer(trained_run.name).run.labels == Recognizer(trained_run).run.labels
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained_run, tmp_path / "model" / "only")
+    assert Recognizer().run.folder.name == "only"

@@ -21,6 +21,7 @@ import pytest
 import prepare_chalearn
 from chalearn import label_list
 from common import dataset as data
+from common.class_list import Sign, read_class_file, write_class_file
 from prepare_chalearn import prepare
 
 ROOT = Path(prepare_chalearn.__file__).parent
@@ -141,14 +142,14 @@ def test_depth_videos_become_a_data_set_of_their_own():
 def test_class_file_lists_the_signs_of_the_rows():
     make_source(labels=(10, 9, 9))
     prepare_tiny()
-    signs = data.read_class_file("data_set/tiny/class.csv")
+    signs = read_class_file("data_set/tiny/class.csv")
     assert [(sign.label, sign.name) for sign in signs] == [("c009", "c009"), ("c010", "c010")]
 
 
 def test_chalearn_signs_get_their_names_and_other_labels_are_refused():
     make_source("data_set/chalearn", labels=(26, 30))
     prepare_tiny(name="chalearn")
-    signs = data.read_class_file("data_set/chalearn/class.csv")
+    signs = read_class_file("data_set/chalearn/class.csv")
     assert "Madonna" in [sign.name for sign in signs]
     write_list(Path("data_set/chalearn/val.txt"), rows_of("val", [26, 250]))
     with pytest.raises(ValueError, match=r"val\.txt, line 2: the label must be one of the 249"):
@@ -156,8 +157,8 @@ def test_chalearn_signs_get_their_names_and_other_labels_are_refused():
 
 
 def test_the_project_knows_the_249_signs_and_the_20_of_the_subset():
-    whole = data.read_class_file(ROOT / "data_set/chalearn/class.csv")
-    subset = data.read_class_file(ROOT / "data_set/chalearn-020/class.csv")
+    whole = read_class_file(ROOT / "data_set/chalearn/class.csv")
+    subset = read_class_file(ROOT / "data_set/chalearn-020/class.csv")
     assert [sign.label for sign in whole] == [f"c{number:03d}" for number in range(1, 250)]
     assert len(subset) == 20
     assert all(sign in whole for sign in subset)
@@ -181,24 +182,24 @@ def test_a_subset_takes_its_signs_from_the_whole_set_beside_it(capsys):
 def test_class_file_selects_signs():
     make_source()
     chosen = Path("chosen.csv")
-    data.write_class_file(chosen, [data.Sign("c002", "two")])
+    write_class_file(chosen, [Sign("c002", "two")])
     prepare_tiny(name="some", source="data_set/tiny", class_file=chosen)
     assert set(videos("some")) == {f"{s}/c002/M_0000{n}.avi" for s in data.SPLITS for n in (3, 4)}
-    assert data.read_class_file("data_set/some/class.csv") == [data.Sign("c002", "two")]
+    assert read_class_file("data_set/some/class.csv") == [Sign("c002", "two")]
 
 
 def test_a_selection_without_any_row_is_refused():
     make_source()
-    data.write_class_file("chosen.csv", [data.Sign("c009", "nine")])
+    write_class_file("chosen.csv", [Sign("c009", "nine")])
     with pytest.raises(ValueError, match="No row of the lists in data_set/tiny has a sign"):
         prepare_tiny(name="some", source="data_set/tiny", class_file="chosen.csv")
 
 
 def test_another_selection_never_overwrites_a_class_file():
     source = make_source()
-    data.write_class_file(source / "class.csv", [data.Sign(f"c00{n}", f"{n}") for n in (1, 2, 3)])
+    write_class_file(source / "class.csv", [Sign(f"c00{n}", f"{n}") for n in (1, 2, 3)])
     before = (source / "class.csv").read_bytes()
-    data.write_class_file("chosen.csv", [data.Sign("c002", "two")])
+    write_class_file("chosen.csv", [Sign("c002", "two")])
     with pytest.raises(ValueError, match="other signs than chosen.csv"):
         prepare_tiny(class_file="chosen.csv")
     assert (source / "class.csv").read_bytes() == before
@@ -207,7 +208,7 @@ def test_another_selection_never_overwrites_a_class_file():
 
 def test_a_label_that_the_data_sets_class_file_lacks_is_an_error():
     source = make_source()
-    data.write_class_file(source / "class.csv", [data.Sign("c001", "1"), data.Sign("c002", "2")])
+    write_class_file(source / "class.csv", [Sign("c001", "1"), Sign("c002", "2")])
     with pytest.raises(ValueError, match=r"train\.txt, line 5: .*one of the 2 .*Received: 3"):
         prepare_tiny()
 
@@ -492,7 +493,6 @@ UNSAFE_NAMES = [
     "..\\evil.avi",
     "C:\\evil.avi",
     "C:/evil.avi",
-    "train\\001\\M_00001.avi",
 ]
 
 
@@ -880,3 +880,28 @@ def test_training_clips_are_counted_without_those_that_validation_takes():
     assert len(val) > 0
     assert prepare_chalearn.num_training_clips(dataset, 0.2) == len(train)
     assert prepare_chalearn.num_training_clips(dataset, 0) == 20
+
+
+def test_backslashes_of_zips_and_lists_are_read_as_slashes():
+    source = make_source()
+    for split in data.SPLITS:
+        rows = (source / f"{split}.txt").read_text()
+        (source / f"{split}.txt").write_text(rows.replace("/", "\\"))
+        change_zip(source / f"{split}.zip", lambda name, b: [(name.replace("/", "\\"), b)])
+    assert prepare_tiny().failed == []
+    found = videos()
+    make_source("data_set/plain")
+    prepare_tiny(name="plain")
+    assert found == videos("plain") and found
+
+
+def test_lists_of_another_kind_beside_sign_folders_are_left_alone(capsys):
+    folder = Path("data_set/mine")
+    for sign in ("wave", "clap"):
+        (folder / "train" / sign).mkdir(parents=True)
+        (folder / "train" / sign / "1.mp4").write_bytes(b"video")
+    (folder / "train.txt").write_text("wave/1.mp4 0\nclap/1.mp4 1\n")
+    dataset = data.Dataset("mine")
+    assert not prepare_chalearn.is_for(dataset)
+    assert "Left alone: train.txt in " in capsys.readouterr().out
+    assert prepare_chalearn.num_training_clips(dataset) == 2

@@ -13,11 +13,13 @@ import opticalflow
 import train_i3d
 import train_mobile_lstm
 from common import dataset as data
-from common import network_input, run_folder
+from common import network_input
+from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
 from evaluation import comparison
+from inference import run_folder
 from inference.saved_network import load_model
-from tests.helpers import TINY, run_script
+from tests.helpers import TINY, copy_of, run_script
 from train_mobile_lstm import MobileLSTMOptions
 from training import fitting, history
 
@@ -39,10 +41,7 @@ def dataset(stored_dataset, tmp_path_factory):
     import model_mobile
 
     root = tmp_path_factory.mktemp("mobile")
-    shutil.copytree(
-        stored_dataset.temp_dir, root / stored_dataset.temp_dir.relative_to(stored_dataset.root)
-    )
-    dataset = data.Dataset(stored_dataset.name, root=root)
+    dataset = copy_of(stored_dataset, root)
     dataset.preset = MOBILE_TINY
     extractor = model_mobile.build_extractor("mobilenet", 32, 32, 3, TINY.width_multiplier)
     trunk = next(layer for layer in extractor.layers if hasattr(layer, "layers"))
@@ -77,7 +76,7 @@ def test_a_run_holds_everything_to_use_it(mobile_run):
     assert table["stream"].tolist() == ["rgb"] * 3 + ["flow"] * 3
     assert set(table["phase"]) == {"top"} and table.notna().all().all()
     result = json.loads((mobile_run / "evaluation.json").read_text())
-    assert result["num_videos"] == 4
+    assert result["test"]["num_videos"] == 4
 
 
 def test_the_network_on_frames_answers_as_the_lstm_on_features(dataset, mobile_run):
@@ -153,7 +152,7 @@ def test_a_changed_class_list_is_refused(dataset, mobile_run):
 
 
 def test_i3d_trains_its_top_alone_on_stored_features(dataset):
-    for stream in run_folder.STREAMS:
+    for stream in STREAMS:
         assert feature.extract_features(dataset, stream, "i3d", "none").done == 16
     dataset.preset = dataclasses.replace(TINY, epochs_top=2)
     options = train_i3d.I3DOptions(weights="none", top_only=True, run="top")
@@ -185,8 +184,14 @@ def test_runs_of_one_data_set_compare(dataset, mobile_run, capsys):
 def test_runs_of_different_clips_do_not_compare(mobile_run, tmp_path):
     other = shutil.copytree(mobile_run, tmp_path / "model" / "other")
     path = other / "evaluation.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "split": "val"}))
-    with pytest.raises(ValueError, match="4 clips of test of moves, but .*other on 4 clips of val"):
+    result = json.loads(path.read_text())["test"]
+    path.write_text(json.dumps({"test": {**result, "num_videos": 5}}))
+    with pytest.raises(
+        ValueError, match="4 clips of test of moves, but .*other on 5 clips of test"
+    ):
+        comparison.compare([mobile_run, other])
+    path.write_text(json.dumps({"val": result}))
+    with pytest.raises(ValueError, match="share no split .*: test; .*other: val"):
         comparison.compare([mobile_run, other])
     path.unlink()
     with pytest.raises(FileNotFoundError, match="Run `python evaluate.py --model .*other` first"):

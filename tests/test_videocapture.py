@@ -8,6 +8,7 @@ import pytest
 import videocapture
 from common import dataset as data
 from common import disk
+from common.class_list import Sign, write_class_file
 from common.video import read_clip
 from live.camera import Shot
 from live.capture import COUNTDOWN_SECONDS, Capture, ClipFolder, State
@@ -139,7 +140,7 @@ def test_a_clip_that_cannot_be_written_whole_is_not_there(tmp_path, monkeypatch)
 def test_a_new_sign_is_added_to_the_class_list(tmp_path):
     dataset = data.Dataset("my_signs", "laptop", tmp_path)
     dataset.video_dir.mkdir(parents=True)
-    data.write_class_file(dataset.class_file, [data.Sign("hello", "Hello!", "greeting")])
+    write_class_file(dataset.class_file, [Sign("hello", "Hello!", "greeting")])
     folder = ClipFolder(dataset, ".avi")
     for sign in ("hello", "thanks"):
         folder.save(sign, recording())

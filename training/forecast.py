@@ -1,8 +1,8 @@
 """How long a training will take on this machine, from one timed step."""
 
-from common import dataset as data
-from common import run_folder
+from common import class_list
 from common.keras_import import import_keras
+from inference import run_folder
 from training.run import run_dir
 from training.schedule import phases
 
@@ -28,7 +28,7 @@ def announce_duration(dataset, architecture, num_clips, options):
 
     if devices.gpu_names():
         return
-    signs = [data.Sign(str(number), str(number)) for number in range(NOMINAL_NUM_SIGNS)]
+    signs = [class_list.Sign(str(number), str(number)) for number in range(NOMINAL_NUM_SIGNS)]
     recorded = {**options.recorded(), "weights": "none"}
     run = run_folder.Run(
         folder, architecture.name, dataset.name, dataset.preset, signs, {}, {}, recorded

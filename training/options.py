@@ -21,8 +21,8 @@ from common.command_line import (
     options_of,
     quote,
 )
+from common.network_input import STREAMS
 from common.presets import PRESETS, Preset
-from common.run_folder import STREAMS
 
 
 def number_of_gpus(text):
@@ -129,7 +129,7 @@ def add_arguments(parser, options_class, **defaults):
 
 def from_arguments(args, options_class, presets=PRESETS):
     """(`Dataset` with its schedule, `options_class`) from parsed flags."""
-    dataset = data.Dataset(args.dataset, args.preset, presets=presets)
+    dataset = data.Dataset(args.dataset, args.preset, presets=presets, stored=args.stored)
     given = {name: getattr(args, name) for name in options_of(Preset)}
     given = {name: value for name, value in given.items() if value is not None}
     if "epochs_top" in given or "epochs_all" in given:

@@ -6,10 +6,16 @@ import frame
 import opticalflow
 import prepare_chalearn
 import toysigns
+from common import dataset as data
 from common.command_line import make_parser, quote
 from common.presets import PRESETS
 from training.options import add_arguments, from_arguments
 
+GUESSING = (
+    "The network is no better than guessing. What helps, most first: more clips of each sign (ten "
+    "and more), clips whose signer and place are those of the live demo, signs that differ more, "
+    "longer training (--epochs-all). Then the same command with --restart."
+)
 VIDEO_STAGES = ("toysigns", "prepare_chalearn", "frame", "opticalflow")
 
 
@@ -37,12 +43,13 @@ class Stages:
         self._rows.append((name, time.monotonic() - started, report))
         return report
 
-    def finish(self, run_dir, example):
+    def finish(self, run_dir, example, is_guessing=False):
         """Prints the closing table, where everything is and the next commands.
 
         Args:
             run_dir: the folder of the trained run.
             example: path of a video for the next command.
+            is_guessing: whether the network is no better than guessing.
 
         Returns:
             The exit status.
@@ -55,7 +62,7 @@ class Stages:
         print(f"model: {run_dir}")
         print(f"pictures: {run_dir / 'curves.png'}, {run_dir / 'confusion.png'}")
         print(f"Next: python predict.py --model {quote(run_dir)} {quote(example)}")
-        print(f"      python livedemo.py --model {quote(run_dir)}")
+        print(GUESSING if is_guessing else f"      python livedemo.py --model {quote(run_dir)}")
         return self.exit_status
 
 
@@ -67,9 +74,9 @@ def run_video_stages(stages, dataset, workers):
         dataset: `Dataset`.
         workers: number of processes, by default one per core.
     """
-    if _is_drawn(dataset):
+    if _is_drawn(dataset) and not dataset.stored:
         stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
-    if prepare_chalearn.is_for(dataset):
+    if prepare_chalearn.is_for(dataset) and not dataset.stored:
         stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
     stages.run("frame", frame.extract_frames, dataset, workers=workers)
     stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
@@ -81,9 +88,20 @@ def num_training_clips(dataset, val_fraction):
     Raises:
         FileNotFoundError: there are neither videos nor lists of them.
     """
+    if dataset.stored:
+        return len(data.split_train_val(dataset.stored_clips("rgb"), val_fraction)[0])
     if _is_drawn(dataset):
         return toysigns.num_training_clips(dataset)
-    return prepare_chalearn.num_training_clips(dataset, val_fraction)
+    num_clips = prepare_chalearn.num_training_clips(dataset, val_fraction)
+    if not prepare_chalearn.is_for(dataset):
+        _refuse_one_sign(dataset)
+    return num_clips
+
+
+def example_of(dataset):
+    """The path of a clip for the next command: a video, else a folder of stored frames."""
+    clips = dataset.stored_clips("rgb") if dataset.stored else dataset.videos()
+    return clips[-1].path
 
 
 def run_command(argv, docstring, stage_names, options_class, run_pipeline, presets=PRESETS):
@@ -103,6 +121,16 @@ def run_command(argv, docstring, stage_names, options_class, run_pipeline, prese
     add_arguments(parser, options_class, dataset="toysigns")
     args = parser.parse_args(argv)
     return run_pipeline(*from_arguments(args, options_class, presets), args.first)
+
+
+def _refuse_one_sign(dataset):
+    labels = {video.label for video in dataset.videos() if video.split == "train"}
+    if len(labels) < 2:
+        found = f"only {min(labels)}" if labels else "none"
+        raise ValueError(
+            f"A network needs at least 2 signs to tell apart, each a folder in "
+            f"{dataset.video_dir / 'train'}. Found: {found}."
+        )
 
 
 def _is_drawn(dataset):

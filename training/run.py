@@ -7,7 +7,6 @@ Checks what is there, makes or reopens the run's folder, and hands each stream t
 import dataclasses
 import time
 
-from common import dataset as data
 from common import disk, stage
 from common.keras_import import import_keras
 from training import history, start
@@ -73,6 +72,7 @@ def train_run(dataset, architecture, options=None, further_options=None):
         start.open_run(run, options)
         todo = [stream for stream in streams if not is_trained(run, stream)]
         start.refuse_unasked_resume(run, todo, options.resume)
+        run.finished = not todo
         for stream in streams:
             if stream in todo:
                 _train_stream(run, architecture, stream, clips[stream], options)
@@ -80,6 +80,9 @@ def train_run(dataset, architecture, options=None, further_options=None):
             else:
                 print(f"{run.model_file(stream)} is trained already.")
                 report.skipped += run.data["train"]
+        if todo:
+            run.finished = True
+            run.write()
     report.seconds = time.monotonic() - started
     report.print()
     return report
@@ -104,7 +107,7 @@ def _train_stream(run, architecture, stream, clips, options):
     import_keras()  # here, after all checks
     from training import fitting
 
-    train, val = data.split_train_val(clips, run.data["val_fraction"])
+    train, val = start.split(clips, run.data["val_fraction"])
     schedule = phases(run.preset, len(train))
     epochs = sum(phase.epochs for phase in schedule)
     words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epochs"

@@ -5,27 +5,64 @@ import shutil
 from pathlib import Path
 
 from common import dataset as data
-from common import disk, run_folder
+from common import disk
 from common.keras_import import import_keras
+from inference import run_folder
+
+VAL_RULE = "smallest hashes of each sign"  # of runs that choose by `dataset.split_train_val`
 
 
 def stored_clips(dataset, stream):
-    """The stored clips of a stream, after checking that they are whole and what the preset wants.
+    """The stored clips of a stream, after checking that they are whole, what the preset wants and
+    what the videos are now.
 
     Raises:
         FileNotFoundError: there are none, or some frames have no flow.
-        ValueError: they were made with other parameters.
+        ValueError: they were made with other parameters, or of other videos.
     """
     clips = dataset.stored_clips(stream)
-    disk.claim(dataset.frame_dir, dataset.frame_parameters(), f"python frame.py {dataset.flags()}")
+    cut = f"python frame.py {dataset.flags()}"
+    compute = f"python opticalflow.py {dataset.flags()}"
+    disk.claim(dataset.frame_dir, dataset.frame_parameters(), cut)
     have = {clip.place() for clip in clips}
     missing = [c.place() for c in dataset.stored_clips("rgb") if c.place() not in have]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} clips have no flow, such as {missing[0]}. Run `python "
-            f"opticalflow.py {dataset.flags()}` first."
+            f"{len(missing)} clips have no flow, such as {missing[0]}. Run `{compute}` first."
         )
+    frames = [dataset.frame_dir / clip.place() for clip in clips]
+    if not dataset.stored:
+        videos = {video.place(): video.path for video in dataset.videos()}
+        _tell_uncut(videos, have, cut)
+        sources = [videos[clip.place()] for clip in clips]
+        _refuse_outdated(frames, sources, f"{cut}`, then `{compute}")
+    if stream == "flow":
+        _refuse_outdated([clip.path for clip in clips], frames, compute)
     return clips
+
+
+def _tell_uncut(videos, stored, command):
+    """Prints how many videos are not among the stored clips."""
+    lacking = [path for place, path in videos.items() if place not in stored]
+    if lacking:
+        print(
+            f"{len(lacking)} videos are not trained on, such as {lacking[0]}: they could not be "
+            f"read, or are not cut yet (`{command}` tells)."
+        )
+
+
+def _refuse_outdated(results, sources, command):
+    """Raises ValueError where a result was made from something else than its source is now."""
+    outdated = [
+        result
+        for result, source in zip(results, sources, strict=True)
+        if disk.read_stamp(result) not in (None, disk.stamp_of(source))
+    ]
+    if outdated:
+        raise ValueError(
+            f"{len(outdated)} stored clips are of videos that have changed since, such as "
+            f"{outdated[0]}. Run `{command}` first."
+        )
 
 
 def new_run(folder, dataset, architecture_name, clips, options, further_options):
@@ -42,7 +79,7 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options)
     Raises:
         ValueError: there are clips of fewer than two signs.
     """
-    train, val = data.split_train_val(clips, options.val_fraction)
+    train, val = split(clips, options.val_fraction)
     signs = dataset.signs(clip.label for clip in train)
     if len(signs) < 2:
         raise ValueError(f"A network needs at least 2 signs to tell apart. Found: {len(signs)}.")
@@ -58,12 +95,50 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options)
             "train": len(train),
             "val": len(val),
             "val_fraction": options.val_fraction,
-            "fingerprint": hashlib.sha256("\n".join(places).encode()).hexdigest()[:16],
+            **_rule_of_split(clips, val),
+            "fingerprint": _digest(places),
         },
         options={**options.recorded(), **further_options},
         date=run_folder.now(),
         versions=run_folder.versions(),
+        finished=False,
     )
+
+
+def _digest(places):
+    text = "\n".join(places).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _rule_of_split(clips, val):
+    """What run.json tells of validation clips that are not a split of the data set itself."""
+    is_made = bool(val) and not any(clip.split == "val" for clip in clips)
+    return {"val_rule": VAL_RULE} if is_made else {}
+
+
+def split(clips, val_fraction):
+    """`dataset.split_train_val`, of validation clips those whose sign is trained."""
+    train, val = data.split_train_val(clips, val_fraction)
+    labels = {clip.label for clip in train}
+    return train, [clip for clip in val if clip.label in labels]
+
+
+def split_of_run(run, clips):
+    """`split` as a run was trained.
+
+    Raises:
+        ValueError: its validation clips were chosen by an earlier rule: some that would be judged
+            now were trained on.
+    """
+    train, val = split(clips, run.data["val_fraction"])
+    is_made_now = bool(_rule_of_split(clips, val))
+    if run.data["val"] and is_made_now and run.data.get("val_rule") != VAL_RULE:
+        raise ValueError(
+            f"{run.folder} was trained when validation clips were chosen otherwise: some of those "
+            "that would be judged now were trained on. Train it anew: the same command with "
+            "--restart."
+        )
+    return train, val
 
 
 def refuse_to_delete_weights(folder, weights):
@@ -110,6 +185,7 @@ def open_run(run, options):
             "To replace it add --restart, to keep it --run NAME."
         )
     run.fusion_weight, run.date = there.fusion_weight, there.date
+    run.finished = there.finished
 
 
 def refuse_unasked_resume(run, streams, resume):

@@ -161,6 +161,72 @@ def test_only_so_many_warnings_are_printed(tmp_path, capsys):
     assert "and 5 more" in output
 
 
+# --- results that follow their sources
+
+
+def stamped_jobs(sources, output, suffix=""):
+    return [
+        stage.Job(path, output / "train" / "a" / f"{path.stem}{suffix}", path.name, stamp)
+        for path in sources
+        for stamp in [disk.stamp_of(path)]
+    ]
+
+
+def folder_of(source, partial):
+    partial.mkdir()
+    (partial / "content").write_text(source.read_text())
+
+
+@pytest.mark.parametrize(("work", "suffix"), [(folder_of, ""), (double, ".txt")])
+@pytest.mark.parametrize("days", [-9000, 1])
+def test_a_result_is_made_again_where_its_source_differs_whichever_way(
+    tmp_path, work, suffix, days
+):
+    source = tmp_path / "clip"
+    source.write_text("one")
+
+    def run():
+        jobs = stamped_jobs([source], tmp_path / "out", suffix)
+        report = stage.run("copy", work, jobs, tmp_path / "out", workers=1)
+        return report.done, report.skipped
+
+    assert [run(), run()] == [(1, 0), (0, 1)]
+    moment = source.stat().st_mtime + 86400 * days
+    os.utime(source, (moment, moment))
+    assert [run(), run()] == [(1, 0), (0, 1)]
+    source.write_text("other")
+    os.utime(source, (moment, moment))
+    assert [run(), run()] == [(1, 0), (0, 1)]
+
+
+def test_results_of_before_there_were_stamps_are_kept_where_they_are_newer(tmp_path):
+    source, target = tmp_path / "clip", tmp_path / "out" / "train" / "a" / "clip"
+    source.write_text("one")
+    target.mkdir(parents=True)
+    made = target.stat().st_mtime_ns
+    jobs = stamped_jobs([source], tmp_path / "out")
+    assert stage.run("copy", folder_of, jobs, tmp_path / "out", workers=1).skipped == 1
+    assert disk.read_stamp(target) == jobs[0].stamp and target.stat().st_mtime_ns == made
+
+
+def test_results_whose_source_is_gone_are_removed_and_counted(tmp_path, capsys):
+    sources = [tmp_path / name for name in ("u", "v", "w")]
+    for source in sources:
+        source.write_text("text")
+    for work, suffix, output in ((folder_of, "", tmp_path / "1"), (double, ".txt", tmp_path / "2")):
+        jobs = stamped_jobs(sources, output, suffix)
+        stage.run("copy", work, jobs, output, workers=1)
+        stage.remove_orphans("copy", output, jobs)
+        assert "removed" not in capsys.readouterr().out
+        stage.remove_orphans("copy", output, jobs[:1])
+        assert "copy: 2 removed, whose videos are gone: train/a/" in capsys.readouterr().out
+        left = {path.name for path in (output / "train" / "a").iterdir()}
+        assert left - {f".u{suffix}.{disk.STAMP_FILE}"} == {f"u{suffix}"}
+        stage.remove_orphans("copy", output, [])
+        capsys.readouterr()
+        assert not (output / "train" / "a").exists()
+
+
 # --- processes that die
 
 

@@ -11,10 +11,10 @@ import pytest
 
 import opticalflow
 import train_i3d
-from common import network_input, run_folder
+from common import network_input
 from common.keras_import import import_keras
 from i3d.shapes import TOP_CONVOLUTION
-from inference import conversion, converted_files, engine, steps, winograd
+from inference import conversion, converted_files, engine, run_folder, steps, winograd
 from inference.clip import FRAME, FrameByFrameClip, StepwiseClip, WholeClip
 from inference.saved_network import load_model
 from predict import Recognizer

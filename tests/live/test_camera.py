@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,3 +237,13 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] in ([], ["clip.avi"])
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [("0", 0), ("12", 12), ("/dev/video0", "/dev/video0"), ("rtsp://a/b", "rtsp://a/b")]
+    + [("http://a/b.mjpg", "http://a/b.mjpg"), ("clip.mp4", Path("clip.mp4"))],
+)
+def test_a_source_is_a_camera_or_a_file(text, source):
+    assert camera_module.parse_source(text) == source
+    assert camera_module.is_device(source) != isinstance(source, Path)

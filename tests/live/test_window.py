@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import predict
-from common import run_folder
 from common.video import fit_frame, open_video, read_clip
+from inference import run_folder
 from live import picture
 from live.picture import View, draw
 from tests.helpers import ROOT, moving_square, write_video

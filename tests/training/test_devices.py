@@ -20,7 +20,7 @@ on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow s
 SHARED_TRAINING = """
 import dataclasses, json
 from common import dataset as data
-from common import run_folder
+from inference import run_folder
 from common.keras_import import import_keras
 import_keras()
 from inference.saved_network import load_model

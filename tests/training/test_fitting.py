@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import predict
-from common import run_folder
 from common.keras_import import import_keras
+from inference import run_folder
 from inference.saved_network import load_model
 from tests.helpers import TINY, train_shallow
 from training import fitting, history

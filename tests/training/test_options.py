@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common import run_folder
+from inference import run_folder
 from tests.helpers import ROOT
 from train_i3d import I3DOptions
 from train_mobile_lstm import MobileLSTMOptions

@@ -17,9 +17,9 @@ import pytest
 
 import train_i3d
 from common import dataset as data
-from common import run_folder
 from common.presets import PRESETS
-from tests.helpers import ROOT, TINY, make_dataset, run_script, train_shallow
+from inference import run_folder
+from tests.helpers import ROOT, TINY, copy_of, make_dataset, run_script, train_shallow
 from train_i3d import I3DOptions
 from training import fitting, forecast, history
 from training.options import TrainingOptions, add_arguments, from_arguments
@@ -116,16 +116,6 @@ def held_trainings(stored_dataset):
 def shallow_run(stored_dataset):
     """The folder of an undisturbed run of few layers; do not change it."""
     return train_shallow(stored_dataset, "undisturbed")
-
-
-def copy_of(stored_dataset, root):
-    """The stored frames and flow again, to be changed."""
-    shutil.copytree(
-        stored_dataset.temp_dir, root / stored_dataset.temp_dir.relative_to(stored_dataset.root)
-    )
-    dataset = data.Dataset(stored_dataset.name, root=root)
-    dataset.preset = stored_dataset.preset
-    return dataset
 
 
 def let_go(dataset, name, process):

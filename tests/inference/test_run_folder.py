@@ -1,4 +1,4 @@
-"""common/run_folder.py: finding runs, and refusing what is unsafe, damaged or does not fit."""
+"""inference/run_folder.py: finding runs, and refusing what is unsafe, damaged or does not fit."""
 
 import json
 import shutil
@@ -7,7 +7,8 @@ import zipfile
 
 import pytest
 
-from common import run_folder
+from common.network_input import STREAMS
+from inference import run_folder
 from weights.keras_file import check_model_file
 
 
@@ -43,9 +44,25 @@ def test_newest_goes_by_the_date_and_needs_a_network(run_copy):
         run = run_folder.Run.read(folder)
         run.date = f"{date}-01-01T00:00:00.000+00:00"
         run.write()
-    for stream in run_folder.STREAMS:
+    for stream in STREAMS:
         (run_copy.with_name("empty") / f"{stream}.keras").unlink()
     assert run_folder.newest(run_copy.parent).name == "new"
+
+
+def test_newest_means_the_newest_finished_one(run_copy):
+    run = run_folder.Run.read(run_copy)
+    run.finished = False
+    run.write()
+    assert run_folder.Run.read(run_copy).title == f"{run_copy}{run_folder.UNFINISHED}"
+    with pytest.raises(FileNotFoundError, match="No finished model .*run is unfinished.*--model"):
+        run_folder.newest(run_copy.parent)
+    older = shutil.copytree(run_copy, run_copy.with_name("older"))
+    run = run_folder.Run.read(older)
+    run.finished, run.date = True, "2020-01-01T00:00:00.000+00:00"
+    run.write()
+    assert run_folder.newest(run_copy.parent) == older
+    assert run_folder.find("run", run_copy.parent) == run_copy
+    assert run_folder.find(run_copy) == run_copy
 
 
 def test_a_missing_run_names_those_that_there_are(run_copy, tmp_path):

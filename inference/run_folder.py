@@ -15,14 +15,18 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+from common import class_list, disk
 from common import dataset as data
-from common import disk
-from common.command_line import Option
+from common.command_line import Option, quote
+from common.network_input import STREAMS
 from common.presets import Preset
 
-STREAMS = ("rgb", "flow")
 ARCHITECTURES = ("i3d", "mobile_lstm")
-MODEL_OPTION = Option(None, "model/<run>", metavar="RUN", of_default="the newest")
+MODEL_OPTION = Option(
+    None, "model/<run>, or the name of the run", metavar="RUN", of_default="the newest"
+)
+MODEL_DIR = Path("model")
+UNFINISHED = " (unfinished: the same training goes on with --resume)"
 
 
 @dataclasses.dataclass
@@ -31,7 +35,7 @@ class Run:
 
     `signs` is in the order of the networks' outputs; `fusion_weight` is the share of the RGB stream
     in the fused probabilities; `flow` is the parameters.json of the flow folder; `data` tells the
-    clips that the model was trained on.
+    clips that the model was trained on; `finished` whether all streams had all their epochs.
     """
 
     folder: Path
@@ -45,6 +49,7 @@ class Run:
     fusion_weight: float = 0.5
     date: str = ""
     versions: dict = dataclasses.field(default_factory=dict)
+    finished: bool = True  # as runs are that do not tell
 
     @property
     def labels(self):
@@ -55,6 +60,11 @@ class Run:
         """The streams whose network is there."""
         return [stream for stream in STREAMS if self.model_file(stream).is_file()]
 
+    @property
+    def title(self):
+        """The folder, and that the run is unfinished where it is."""
+        return f"{self.folder}{'' if self.finished else UNFINISHED}"
+
     def model_file(self, stream):
         return self.folder / f"{stream}.keras"
 
@@ -62,6 +72,17 @@ class Run:
         """(number of finished epochs, path), or (0, None)."""
         paths = sorted((self.folder / "checkpoint").glob(f"{stream}-*.keras"))
         return (int(paths[-1].stem.split("-")[1]), paths[-1]) if paths else (0, None)
+
+    def clips_of(self, stored=False):
+        """The `Dataset` that the run is trained on, with the run's preset.
+
+        Args:
+            stored: as of `Dataset`.
+        """
+        root = self.folder.parent.parent
+        dataset = data.Dataset(self.dataset, self.preset.name, root, stored=stored)
+        dataset.preset = self.preset
+        return dataset
 
     def write(self):
         """Writes run.json."""
@@ -92,7 +113,7 @@ class Run:
             content.pop("streams")
             preset = content.pop("preset")
             sizes = {key: tuple(preset[key]) for key in ("frame_size", "input_size")}
-            signs = [data.Sign(**sign) for sign in content.pop("signs")]
+            signs = [class_list.Sign(**sign) for sign in content.pop("signs")]
             return cls(folder, preset=Preset(**{**preset, **sizes}), signs=signs, **content)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a run.json of this project: {error!r}") from error
@@ -114,7 +135,7 @@ def versions():
     return found
 
 
-def all_runs(model_dir=Path("model")):
+def all_runs(model_dir=MODEL_DIR):
     """The readable runs below `model_dir`, oldest first."""
     runs = []
     for path in sorted(Path(model_dir).glob("*/run.json")):
@@ -125,16 +146,41 @@ def all_runs(model_dir=Path("model")):
     return sorted(runs, key=lambda run: run.date)
 
 
-def newest(model_dir=Path("model")):
-    """The folder of the newest run that has a network.
+def find(run=None, model_dir=MODEL_DIR):
+    """The folder of a run.
+
+    Args:
+        run: its folder, or its name below `model_dir`; None: the newest one.
+        model_dir: the folder of all runs.
+
+    Raises:
+        FileNotFoundError: it is not there; the message names the runs that there are.
+    """
+    if run is None:
+        return newest(model_dir)
+    folder = Path(run)
+    by_name = Path(model_dir) / folder
+    is_name = not (folder / "run.json").is_file() and (by_name / "run.json").is_file()
+    return by_name if is_name else folder
+
+
+def newest(model_dir=MODEL_DIR):
+    """The folder of the newest finished run.
 
     Raises:
         FileNotFoundError: there is none.
     """
     runs = [run for run in all_runs(model_dir) if run.streams]
-    if not runs:
-        raise FileNotFoundError(f"No trained model in {model_dir}. {_how_to_train()}")
-    return runs[-1].folder
+    finished = [run for run in runs if run.finished]
+    if finished:
+        return finished[-1].folder
+    if runs:
+        name = runs[-1].folder
+        raise FileNotFoundError(
+            f"No finished model in {model_dir}. {name} is unfinished: go on with its training "
+            f"(--resume), or use it as it is: --model {quote(name)}."
+        )
+    raise FileNotFoundError(f"No trained model in {model_dir}. {_how_to_train()}")
 
 
 def _how_to_train():

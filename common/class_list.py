@@ -1,0 +1,65 @@
+"""Signs and the class.csv that lists them: class,name,category."""
+
+import csv
+import dataclasses
+import io
+import unicodedata
+from pathlib import Path
+
+from common import disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Sign:
+    """One class: `label` is its folder name and class id, `name` what a person reads."""
+
+    label: str
+    name: str
+    category: str = ""
+
+
+def same_form(name):
+    """A name in one of the Unicode forms that look alike: systems and programs write different
+    ones."""
+    return unicodedata.normalize("NFC", name)
+
+
+def read_class_file(path):
+    """Reads a class.csv.
+
+    Returns:
+        list of `Sign`, in file order.
+
+    Raises:
+        ValueError: wrong columns, an empty or repeated class; the message has file and line.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no readable CSV file in UTF-8: {error}") from error
+    if not rows or [cell.strip() for cell in rows[0][:2]] != ["class", "name"]:
+        raise ValueError(
+            f"{path}, line 1: expected the header class,name,category. "
+            f"Received: {','.join(rows[0]) if rows else 'an empty file'}"
+        )
+    signs = {}
+    for line, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        cells = [same_form(cell.strip()) for cell in row] + ["", ""]
+        if not cells[0] or len(row) > 3:
+            raise ValueError(f"{path}, line {line}: expected class,name,category. Received: {row}")
+        if cells[0] in signs:
+            raise ValueError(f"{path}, line {line}: class {cells[0]} is listed twice.")
+        signs[cells[0]] = Sign(cells[0], cells[1] or cells[0], cells[2])
+    return list(signs.values())
+
+
+def write_class_file(path, signs):
+    """Writes `signs` to a class.csv, in their order."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", "name", "category"])
+    writer.writerows([sign.label, sign.name, sign.category] for sign in signs)
+    disk.write_atomically(Path(path), text.getvalue())

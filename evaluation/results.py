@@ -1,0 +1,50 @@
+"""What evaluations of a run found: evaluation.json, a result for each split that was judged.
+
+    {"test": {"num_videos": 96, "streams": {"rgb" | "flow" | "fused": {"top1", "top5",
+    "macro_recall"}}}}
+
+Judging a split again replaces its result; those of other splits stay.
+"""
+
+import json
+import math
+
+from common import disk
+
+ORDER = ("test", "val", "train")  # which split tells most
+FILE = "evaluation.json"
+GUESSING_DEVIATIONS = 1.64  # above chance; one in twenty who guess get that far
+
+
+def read(run):
+    """{split: result} of a run, {} where nothing was judged; also of files with one split."""
+    path = run.folder / FILE
+    if not path.is_file():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if "split" in content:  # as they were before December 2026
+        return {content.pop("split"): content}
+    return content
+
+
+def write(run, split, result):
+    """Adds the result of a split, or replaces it."""
+    results = {**read(run), split: result}
+    disk.write_atomically(run.folder / FILE, json.dumps(results, indent=1) + "\n")
+
+
+def best_split(results):
+    """The split that tells most about new clips."""
+    return next(split for split in ORDER if split in results)
+
+
+def chance(run):
+    """The accuracy of guessing."""
+    return 1 / len(run.signs)
+
+
+def is_guessing(run, result):
+    """Whether the fused top-1 is what guessing could reach, too."""
+    number, share = result["num_videos"], chance(run)
+    most = number * share + GUESSING_DEVIATIONS * math.sqrt(number * share * (1 - share))
+    return result["streams"]["fused"]["top1"] * number <= most
