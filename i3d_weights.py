@@ -9,11 +9,10 @@ ImageNet and Kinetics. weights/files.py lists the other formats that are read. I
 does not import Keras.
 """
 
-import os
 import re
 from pathlib import Path
 
-from common import command_line
+from common import command_line, disk
 from common.network_input import STREAMS
 from i3d.shapes import (
     CHANNELS_OF_STREAM,
@@ -68,8 +67,7 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
 
 def cache_dir():
     """The user's folder for downloaded weights."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "i3d"
+    return disk.user_dir("XDG_CACHE_HOME", ".cache") / "i3d"
 
 
 def load_weights(model, path, with_top=True, from_other_stream=False):

@@ -111,7 +111,6 @@ def time_stage(root, clip):
         (folder / f"{number:03d}{clip.suffix}").write_bytes(clip.read_bytes())
     dataset = data.Dataset("bench", root=root)
 
-
     def seconds_with(workers):
         report = frame.extract_frames(dataset, workers=workers, rebuild=True)
         if report.exit_status or report.done != STAGE_CLIPS:

@@ -212,9 +212,13 @@ def read_clips(clips, preset, stream, batch_size, threads):
     sequence = ClipSequence(
         clips, ["sign"], stream, preset.input_size, batch_size, seed=0, augment=True, flip=True
     )
-    with ThreadPoolExecutor(threads) as pool:
-        reading = pool.map(sequence.__getitem__, range(sequence.num_batches))
-        return len(clips) / seconds_of(deque, reading, 0)
+
+    def read_all():
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in pool.map(sequence.__getitem__, range(sequence.num_batches)):
+                pass
+
+    return len(clips) / seconds_of(read_all)
 
 
 def print_loading(preset, speeds):

@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).resolve().parent.parent
 REQUIRED = object()  # as the default of an option that has none
 
 
@@ -216,6 +217,7 @@ def run(main, waits=True, resumes=True):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show ends nothing
             stream.reconfigure(errors="backslashreplace")
+    _tell_folder()
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -238,3 +240,11 @@ def run(main, waits=True, resumes=True):
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _tell_folder():
+    """Says where a command looks and writes, where that is neither the project nor used before."""
+    here = Path.cwd()
+    if here != PROJECT and not any((here / name).exists() for name in ("data_set", "model")):
+        names = "data_set/, data_temp/ and model/"
+        print(f"Working in {here}: {names} are read and written there.", file=sys.stderr)

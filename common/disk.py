@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
+from pathlib import Path
 
 PARAMETERS_FILE = "parameters.json"
 PARTIAL_DIR = ".partial"
@@ -106,6 +108,19 @@ def write_atomically(path, content):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def user_dir(variable, name):
+    """A folder of the user's: what an environment variable says, else `name` in the home folder.
+
+    Where there is neither, as in some containers, in the folder for temporary files.
+    """
+    if given := os.environ.get(variable):
+        return Path(given)
+    try:
+        return Path.home() / name
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / name
 
 
 @contextlib.contextmanager

@@ -1,25 +1,62 @@
 """Imports Keras quietly, and only where it is needed: it takes seconds and 600 MB."""
 
+import contextlib
 import importlib
 import os
 import sys
+import tempfile
 
 
 def import_keras():
     """Imports Keras without the notes that TensorFlow writes to the terminal when it starts.
 
+    What is in the user's own keras.json does not count: networks are built and trained for float32
+    and channels last. The variable KERAS_BACKEND chooses another backend than TensorFlow.
+
     Returns:
         The module `keras`.
+
+    Raises:
+        ValueError: the backend is not installed.
     """
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # On by default only on processors with AVX-512; without it AVX2 trains at half the speed.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        with _quiet_stderr(), _empty_keras_home():
+            return importlib.import_module("keras")
+    except (AssertionError, ImportError, ValueError) as error:
+        raise ValueError(
+            f"Keras cannot be imported with KERAS_BACKEND={backend} ({error}). Install that "
+            "backend, or leave the variable away: TensorFlow comes with requirements.txt."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        return importlib.import_module("keras")
+        yield
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _empty_keras_home():
+    """Inside, Keras finds no keras.json; it writes one where it is told to."""
+    home = os.environ.get("KERAS_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["KERAS_HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["KERAS_HOME"]
+            if home is not None:
+                os.environ["KERAS_HOME"] = home

@@ -1,5 +1,7 @@
 """Which signs are taken for which: the matrix, its picture, the most confused pairs."""
 
+import os
+
 import numpy as np
 
 NUM_CONFUSIONS = 10
@@ -25,9 +27,7 @@ def most_confused(confusion):
 
 def plot_confusion(confusion, run, split):
     """Writes confusion.png: the share of each true sign's clips that went to each sign."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's, inherited, may not be there
     from matplotlib import pyplot
 
     names = [sign.name for sign in run.signs]

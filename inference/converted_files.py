@@ -12,10 +12,8 @@ cannot be written, the user's cache folder takes its place. `model/<run>/int8/` 
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import sys
-from pathlib import Path
 
 from common import disk, network_input
 from inference import conversion, winograd
@@ -73,8 +71,7 @@ def compiled_parts(run, stream, stepwise=False):
 
 def cache_dir():
     """The user's folder for networks of runs that cannot be written to."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "i3d" / "openvino"
+    return disk.user_dir("XDG_CACHE_HOME", ".cache") / "i3d" / "openvino"
 
 
 def input_shape(run, stream):

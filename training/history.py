@@ -1,6 +1,7 @@
 """Loss and accuracy after every epoch: history.csv, curves.png, and which epoch is the best."""
 
 import math
+import os
 
 import pandas
 
@@ -58,9 +59,7 @@ def read(folder):
 
 def plot(folder):
     """Writes curves.png: loss and accuracy over the epochs, every stream a colour."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook's, inherited, may not be there
     from matplotlib import pyplot
 
     table = read(folder)

@@ -24,6 +24,10 @@ _solver = None
 def compiled_solver():
     """`band.solve_band` as machine code; the first call says so if it has to compile."""
     global _solver
+    if numba.config.DISABLE_JIT:
+        raise ValueError(
+            "NUMBA_DISABLE_JIT is set, and as plain Python the flow would take days: unset it."
+        )
     with _lock:
         if _solver is None:
             band.solve_band.__qualname__ = f"solve_band_{_source_digest()}"

@@ -1,8 +1,8 @@
 """Finds the weights of an extractor: downloaded, a file, or none. Does not import Keras."""
 
-import os
 from pathlib import Path
 
+from common import disk
 from weights import download, files
 
 # Where keras.applications publishes weights without top, by width where there are several.
@@ -57,8 +57,7 @@ def find_weights(weights, extractor, width_multiplier=1.0, base_url=KERAS_URL):
 
 def keras_dir():
     """The folder that Keras keeps downloaded weights in."""
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home) / "models"
+    return disk.user_dir("KERAS_HOME", ".keras") / "models"
 
 
 def _published(extractor, width_multiplier, base_url):
