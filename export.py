@@ -283,4 +283,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    command_line.run(main, resumes=False)
+    command_line.run(main, goes_on="")

@@ -21,7 +21,13 @@ from common import dataset as data
 from common.command_line import quote
 from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
-from inference.extractor import EXTRACTORS, ClipBatches, build_network, find_weights
+from inference.extractor import (
+    EXTRACTORS,
+    ClipBatches,
+    build_network,
+    find_weights,
+    refuse_unasked_random,
+)
 from opticalflow import load_clip
 from weights.files import fingerprint
 
@@ -56,6 +62,7 @@ def extract_features(
         ValueError: the folder holds features of another network.
     """
     clips = dataset.stored_clips(stream)
+    refuse_unasked_random(extractor, weights, dataset.preset)
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)

@@ -162,6 +162,8 @@ def _set_weights(dataset, options):
     if options.top_only and from_other_stream:
         raise ValueError("--top-only and --weights-from-other-stream do not go together.")
     weights = options.weights or dataset.preset.weights
+    if options.top_only:
+        extractor.refuse_unasked_random("i3d", options.weights, dataset.preset)
     if weights == "none":
         dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
         return weights
@@ -182,4 +184,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, goes_on="The same command with --resume goes on from here.")

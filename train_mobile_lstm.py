@@ -167,4 +167,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, goes_on="The same command with --resume goes on from here.")

@@ -12,7 +12,8 @@ the network is written down, whatever an engine makes of them.
 
 Engines whose packages are missing are left out: 8 bits need requirements-export.txt, PyTorch
 
-    python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy
+    python3 -m venv .venv-torch
+    .venv-torch/bin/pip install torch keras numpy opencv-contrib-python tqdm
 """
 
 import functools
@@ -170,7 +171,6 @@ def main(argv=None):
         folder = Path(temporary, "model", "random")
         prepared = prepare(folder, arguments.stream, "int8" in names)
         if "torch" in names and not has_torch(arguments.torch_python):
-            print("PyTorch is left out: not found (see --help).")
             names.remove("torch")
         if not prepared["int8"]:
             names = [name for name in names if name != "int8"]

@@ -14,7 +14,8 @@ feeds it, with one and two threads. Every clip is read from its JPEGs, none from
 
 Without PyTorch the TensorFlow side is printed alone. To install it beside the project:
 
-    python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy
+    python3 -m venv .venv-torch
+    .venv-torch/bin/pip install torch keras numpy opencv-contrib-python tqdm
 """
 
 import argparse
@@ -50,11 +51,6 @@ MOBILENET_SIZE = 224  # of the frames that features are made of
 LOADED_CLIPS = {"laptop": 96, "full": 16}  # read in one measurement
 STEP_CLIPS = {"laptop": 8, "full": 1}
 NOISE = 8  # of the drawn frames' grey levels: JPEGs of about the size of real ones
-INSTALL_HINT = (
-    "PyTorch was not found: only TensorFlow is timed. To compare, run\n"
-    "    python3 -m venv .venv-torch && .venv-torch/bin/pip install torch keras numpy\n"
-    "    python -m benchmarks.training --torch-python .venv-torch/bin/python"
-)
 
 
 def start_backend(python, name, case):
@@ -253,8 +249,6 @@ def main(argv=None):
     pythons = {"tensorflow": sys.executable}
     if has_torch(arguments.torch_python):
         pythons["torch"] = arguments.torch_python
-    else:
-        print(INSTALL_HINT)
     print(f"{'clips':>24}  TensorFlow    PyTorch   ratio   aim  floor  verdict      difference")
     for case, aim in CASES:
         print_row(case, aim, *time_case(case, pythons, arguments.rounds))

@@ -58,7 +58,10 @@ def answer_requests(answer):
 
 
 def has_torch(python):
-    """Whether a Python can run Keras on PyTorch."""
-    command = [python, "-c", "import keras, torch"]
+    """Whether a Python can run the project's networks on PyTorch; tells where it cannot."""
+    command = [python, "-c", "import keras, torch, cv2, tqdm"]
     environment = os.environ | {"KERAS_BACKEND": "torch"}
-    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+    found = subprocess.run(command, env=environment, capture_output=True).returncode == 0
+    if not found:
+        print("PyTorch is left out: not found (see --help).")
+    return found

@@ -203,7 +203,7 @@ def make_parser(docstring):
     )
 
 
-def run(main, waits=True, resumes=True):
+def run(main, waits=True, goes_on="The same command goes on from here."):
     """Runs a script's `main()` and exits: a wrong input is a message, not a traceback.
 
     `python -X dev SCRIPT` shows the traceback all the same.
@@ -212,7 +212,7 @@ def run(main, waits=True, resumes=True):
         main: returns the exit status, or None for 0.
         waits: where it is False, the program ends whatever its threads are doing: a camera's driver
             may never return, and an answer is not waited for.
-        resumes: whether the same command goes on where Ctrl-C stopped it.
+        goes_on: what is said after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show ends nothing
@@ -223,8 +223,7 @@ def run(main, waits=True, resumes=True):
         sys.stdout.flush()
     except KeyboardInterrupt:
         if waits:
-            how = " The same command goes on from here." if resumes else ""
-            print(f"\nStopped.{how}", file=sys.stderr, flush=True)
+            print(f"\nStopped. {goes_on}".rstrip(), file=sys.stderr, flush=True)
         # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.
         status, waits = 130, False
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough

@@ -30,6 +30,22 @@ def find_weights(preset, stream, extractor, weights):
     return mobile.find_weights(weights, extractor, preset.width_multiplier)
 
 
+def refuse_unasked_random(extractor, weights, preset):
+    """Raises ValueError where features would be those of random weights that nobody asked for.
+
+    Args:
+        extractor: one of `EXTRACTORS`.
+        weights: as asked for; None: the preset's.
+        preset: `presets.Preset`.
+    """
+    if extractor == "i3d" and weights is None and preset.weights == "none":
+        raise ValueError(
+            f"--preset {preset.name} has random weights, and what a random I3D sees tells signs no "
+            "better than guessing. Name trained ones (--weights PATH), or ask for random ones all "
+            "the same: --weights none."
+        )
+
+
 def build_network(preset, stream, extractor, weights, seed=0):
     """The network that makes features of a stream: of a frame, or with "i3d" of a clip.
 

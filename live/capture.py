@@ -23,7 +23,7 @@ class State(enum.Enum):
 
 
 class Capture:
-    """Which clip of which sign comes next; no window, camera or clock, as in `live_state`.
+    """Which clip of which sign comes next; no window, camera or clock, as in `state.py`.
 
     Args:
         signs: names of the signs to record.

@@ -13,7 +13,7 @@ from live import picture
 
 X11_PORT = 6000
 CONNECT_SECONDS = 2.0
-HINT = "Without a window there is `python livedemo.py --headless`."
+HINT = "Signs are named without a window, too: `python livedemo.py --headless`."
 
 
 class Window:

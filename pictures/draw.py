@@ -6,7 +6,7 @@
 reads   the newest model, by default that of `make demo`
 writes  pictures/demo.gif                   countdown, recording, answer
         pictures/live-recording.png live-answer.png
-        pictures/flow.png                   frames above their flow
+        pictures/flow.png                   moments above their flow, and its colour wheel
 """
 
 import tempfile
@@ -32,17 +32,18 @@ from toy.clip import render_clip
 from toy.scene import FRAMES_PER_SECOND
 
 HERE = Path(__file__).parent
-SIGN, SIGNER, PERFORMANCE = "circle", "0 signer 53", "pictures 5"  # seeds
+SIGN, SIGNER, PERFORMANCE = "circle", "0 signer 55", "0 test circle 6"  # of the test split
 CLIP_SECONDS = 5.3  # a little more than a recording
 LATE_SECONDS = 0.15  # by which the recording may begin after the clip
-PICTURED = {State.RECORDING: 2.0, State.ANSWER: 2.6}  # seconds after the state began
-# What the moving picture shows of each state, and when the state begins, in seconds.
-SHOWN = {State.COUNTDOWN: (1.9, 3.0), State.RECORDING: (0.3, 5.0), State.ANSWER: (0.0, 3.0)}
-BEGINS = {State.COUNTDOWN: 0.0, State.RECORDING: 3.0, State.ANSWER: 8.0}
-LAST_SECONDS = 1.5  # that the last picture stands still
-MOVING_SIZE = (448, 336)  # width, height
-NUM_COLORS = 96  # of each picture
-FLOW_FRAMES, FLOW_WIDTH = slice(6, 38), 1600
+PICTURED = {State.RECORDING: 2.0, State.ANSWER: 2.0}  # seconds after the state began
+# What the moving picture shows of each state, in seconds after it began.
+SHOWN = {State.COUNTDOWN: (2.0, 3.0), State.RECORDING: (0.0, 5.0), State.ANSWER: (0.0, 2.3)}
+MOVING_SIZE = (480, 360)  # width, height
+FRAME_MS, LAST_FRAME_MS = 100, 500
+NUM_COLORS = 200
+FLOW_FRAMES = [10, 13, 16, 19, 22, 25]
+FLOW_COLUMNS = slice(60, 260)  # the gesture stays within them
+LEGEND_WIDTH, WHEEL_WIDTH = 150, 110
 
 
 def write_clip(path):
@@ -74,19 +75,21 @@ def live_pictures(recognition, clip):
             yield demo.state, demo.seconds_in_state(now), draw(view)
 
 
-def write_moving_picture(path, moments):
+def write_moving_picture(path, images):
     """Writes a GIF that begins again at its end.
 
     Args:
         path: of the file.
-        moments: list of (seconds, uint8 BGR picture of any size).
+        images: list of uint8 BGR pictures of any size, `FRAME_MS` apart.
     """
-    pictures = [Image.fromarray(_smooth(picture)) for _, picture in moments]
-    pictures = [picture.quantize(NUM_COLORS, dither=Image.Dither.NONE) for picture in pictures]
-    lasting = [*np.diff([seconds for seconds, _ in moments]), LAST_SECONDS]
-    durations = [int(1000 * seconds) for seconds in lasting]
-    settings = {"save_all": True, "append_images": pictures[1:], "loop": 0, "optimize": True}
-    pictures[0].save(path, duration=durations, **settings)
+    pictures = [_smooth(image) for image in images]
+    # One palette, which knows all colours of the flow: what stands still costs nothing.
+    colors = np.vstack([*pictures[::6], cv2.resize(draw_wheel(), MOVING_SIZE)[..., ::-1]])
+    palette = Image.fromarray(colors).quantize(NUM_COLORS, kmeans=1)
+    settings = {"palette": palette, "dither": Image.Dither.NONE}
+    first, *others = [Image.fromarray(each).quantize(**settings) for each in pictures]
+    durations = [FRAME_MS] * len(others) + [LAST_FRAME_MS]
+    first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def _smooth(picture):
@@ -97,11 +100,23 @@ def _smooth(picture):
 
 
 def draw_flow():
-    """A drawn signer above the flow of the motion, uint8 BGR."""
-    frames = render_clip(SIGN, SIGNER, PERFORMANCE)[0][FLOW_FRAMES]
-    sheet = opticalflow.contact_sheet(frames, opticalflow.frames_to_flow(frames))
-    height = round(FLOW_WIDTH * sheet.shape[0] / sheet.shape[1])
-    return cv2.resize(sheet, (FLOW_WIDTH, height), interpolation=cv2.INTER_AREA)
+    """Moments of a drawn signer's motion above their flow, and its colours; uint8 BGR."""
+    frames = render_clip(SIGN, SIGNER, PERFORMANCE)[0]
+    flow = opticalflow.frames_to_flow(frames)
+    picked = [clip[FLOW_FRAMES][:, :, FLOW_COLUMNS] for clip in (frames, flow)]
+    sheet = opticalflow.contact_sheet(*picked)
+    legend = np.full((sheet.shape[0], LEGEND_WIDTH, 3), 255, np.uint8)
+    top, left = (legend.shape[0] * 3 // 2 - WHEEL_WIDTH) // 2, (LEGEND_WIDTH - WHEEL_WIDTH) // 2
+    legend[top : top + WHEEL_WIDTH, left : left + WHEEL_WIDTH] = draw_wheel()
+    return np.hstack([sheet, legend])
+
+
+def draw_wheel():
+    """The colour of each direction, uint8 BGR `(WHEEL_WIDTH, WHEEL_WIDTH, 3)`."""
+    axis = np.linspace(-1, 1, WHEEL_WIDTH)
+    flow = np.stack(np.meshgrid(axis, axis), axis=-1) * opticalflow.FLOW_OF_FULL_COLOR
+    flow[np.hypot(flow[..., 0], flow[..., 1]) > opticalflow.FLOW_OF_FULL_COLOR] = 0
+    return opticalflow.flow_to_color(flow)
 
 
 def open_recognition(run_dir):
@@ -122,21 +137,21 @@ def main(argv=None):
     parser = command_line.make_parser(__doc__)
     command_line.add_flags(parser, {"model": run_folder.MODEL_OPTION})
     args = parser.parse_args(argv)
-    wanted, moments = dict(PICTURED), []
+    wanted, shown = dict(PICTURED), []
     recognition = open_recognition(run_folder.find(args.model))
     with tempfile.TemporaryDirectory() as folder:
         write_clip(Path(folder) / "camera.avi")
         for state, seconds, picture in live_pictures(recognition, Path(folder) / "camera.avi"):
             first, last = SHOWN.get(state, (0, -1))
             if first <= seconds <= last:
-                moments.append((BEGINS[state] + seconds, picture))
+                shown.append(picture)
             if seconds >= wanted.get(state, np.inf):
                 del wanted[state]
                 write_image(HERE / f"live-{state.value}.png", picture)
-    write_moving_picture(HERE / "demo.gif", moments)
+    write_moving_picture(HERE / "demo.gif", shown)
     write_image(HERE / "flow.png", draw_flow())
     print(*sorted(path.as_posix() for path in HERE.iterdir() if path.suffix in (".gif", ".png")))
 
 
 if __name__ == "__main__":
-    command_line.run(main, resumes=False)
+    command_line.run(main, goes_on="")

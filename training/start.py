@@ -1,5 +1,6 @@
 """How a training begins: the run that is asked for, and whether it fits what its folder holds."""
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
@@ -174,18 +175,52 @@ def open_run(run, options):
     there = run_folder.Run.read(run.folder)
     # A run that is older than an option was trained as the option is by itself.
     there.options = {**type(options)().recorded(), **there.options}
-    differs = [
-        f"{field} was {getattr(there, field)}, is {getattr(run, field)}"
-        for field in ("architecture", "dataset", "data", "preset", "flow", "options", "signs")
-        if getattr(there, field) != getattr(run, field)
-    ]
-    if differs:
+    changes = _changes(there, run)
+    if changes:
         raise ValueError(
-            f"{run.folder} was trained with other data or settings: {differs[0]}. "
-            "To replace it add --restart, to keep it --run NAME."
+            f"{run.folder} was trained with other data or settings: {'; '.join(changes)}. "
+            "To train it anew add --restart, to keep it --run NAME."
         )
     run.fusion_weight, run.date = there.fusion_weight, there.date
     run.finished = there.finished
+
+
+def _changes(there, run):
+    """What differs between a run as it was and as it is asked for, in words."""
+    changes = _changes_of_clips(there, run)
+    for what in ("preset", "flow", "options"):
+        one, other = (_as_dict(getattr(each, what)) for each in (there, run))
+        changes += [
+            f"{key} was {one.get(key)}, is {other.get(key)}"
+            for key in sorted({*one, *other})
+            if one.get(key) != other.get(key)
+        ]
+    changes += [
+        f"{what} was {getattr(there, what)}, is {getattr(run, what)}"
+        for what in ("architecture", "dataset")
+        if getattr(there, what) != getattr(run, what)
+    ]
+    return changes
+
+
+def _changes_of_clips(there, run):
+    old, new = ({sign.label: sign.name for sign in each.signs} for each in (there, run))
+    changes = [f"new sign {name}" for label, name in new.items() if label not in old]
+    changes += [f"without the sign {name}" for label, name in old.items() if label not in new]
+    if not changes and there.signs != run.signs:
+        changes.append("the class list names or orders the signs otherwise")
+    before, now = (each.data["train"] + each.data["val"] for each in (there, run))
+    if now != before:
+        changes.append(f"{abs(now - before)} clips {'added' if now > before else 'fewer'}")
+    elif there.data["fingerprint"] != run.data["fingerprint"]:
+        changes.append("other clips, as many as before")
+    elif there.data != run.data:
+        changes.append("other clips are kept for validation")
+    return changes
+
+
+def _as_dict(value):
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
 
 
 def refuse_unasked_resume(run, streams, resume):

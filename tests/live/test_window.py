@@ -215,7 +215,7 @@ def test_a_display_that_refuses_is_told(tmp_path, clip, trained_run):
     finally:
         desktop.close()
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "lets nobody in from here. Without a window there is" in result.stderr
+    assert "lets nobody in from here. Signs are named without" in result.stderr
 
 
 @needs_display

@@ -197,15 +197,31 @@ def test_unfinished_training_wants_a_word(stored_dataset, trained_run):
 
 
 def test_other_data_or_settings_are_refused_with_both_sides(stored_dataset, trained_run):
-    with pytest.raises(ValueError, match="options was .*'flip': False.*is .*'flip': True"):
+    with pytest.raises(ValueError, match="settings: flip was False, is True"):
         train_i3d.train(stored_dataset, I3DOptions(flip=True))
     other = data.Dataset("moves", root=stored_dataset.root)
     other.preset = dataclasses.replace(TINY, epochs_all=4)
-    with pytest.raises(ValueError, match="epochs_all=3.*epochs_all=4.*--restart"):
+    with pytest.raises(ValueError, match="settings: epochs_all was 3, is 4. .*--restart"):
         train_i3d.train(other)
     other.preset = dataclasses.replace(TINY, num_frames=9)
     with pytest.raises(ValueError, match="num_frames is 8, wanted 9.*frame.py .*--rebuild"):
         train_i3d.train(other)
+
+
+def test_what_changed_since_a_training_is_told_in_words(stored_dataset, tmp_path):
+    dataset = copy_of(stored_dataset, tmp_path)
+    train_shallow(dataset, "run", stream="flow")
+    for folder in (dataset.video_dir, dataset.frame_dir, dataset.flow_dir):
+        shutil.copytree(folder / "train" / "left", folder / "train" / "good morning")
+    with pytest.raises(ValueError, match="settings: new sign good morning; 4 clips added. To"):
+        train_shallow(dataset, "run", stream="flow")
+    for folder in (dataset.video_dir, dataset.frame_dir, dataset.flow_dir):
+        shutil.rmtree(folder / "train" / "good morning")
+        (folder / "train" / "left" / "0").rename(folder / "train" / "left" / "9") if (
+            folder != dataset.video_dir
+        ) else (folder / "train" / "left" / "0.avi").rename(folder / "train" / "left" / "9.avi")
+    with pytest.raises(ValueError, match="settings: other clips, as many as before. To"):
+        train_shallow(dataset, "run", stream="flow")
 
 
 def test_training_without_validation_clips_keeps_the_lowest_loss(stored_dataset, tmp_path):
