@@ -13,7 +13,7 @@ the network is written down, whatever an engine makes of them.
 Engines whose packages are missing are left out: 8 bits need requirements-export.txt, PyTorch
 
     python3 -m venv .venv-torch
-    .venv-torch/bin/pip install torch keras numpy opencv-contrib-python tqdm
+    .venv-torch/bin/pip install torch keras numpy opencv-contrib-python pandas tqdm
 """
 
 import functools

@@ -15,7 +15,7 @@ feeds it, with one and two threads. Every clip is read from its JPEGs, none from
 Without PyTorch the TensorFlow side is printed alone. To install it beside the project:
 
     python3 -m venv .venv-torch
-    .venv-torch/bin/pip install torch keras numpy opencv-contrib-python tqdm
+    .venv-torch/bin/pip install torch keras numpy opencv-contrib-python pandas tqdm
 """
 
 import argparse

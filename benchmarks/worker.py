@@ -59,7 +59,7 @@ def answer_requests(answer):
 
 def has_torch(python):
     """Whether a Python can run the project's networks on PyTorch; tells where it cannot."""
-    command = [python, "-c", "import keras, torch, cv2, tqdm"]
+    command = [python, "-c", "import keras, torch, cv2, pandas, tqdm"]
     environment = os.environ | {"KERAS_BACKEND": "torch"}
     found = subprocess.run(command, env=environment, capture_output=True).returncode == 0
     if not found:

@@ -747,7 +747,7 @@ def kill_when(process, num_videos, whole_group):
 
 
 def videos_on_disk():
-    return list(Path("data_set/tiny").glob("*/c*/*"))
+    return list(Path("data_set/tiny").glob("[!.]*/c*/*"))
 
 
 def wait_for(condition, seconds=60):
