@@ -23,7 +23,8 @@ def run_pipeline(dataset, options, first=STAGES[0]):
     """Runs the stages from `first` on; `options` are those of the training. The exit status."""
     stages = pipeline.Stages(STAGES, first)
     num_clips = pipeline.num_training_clips(dataset, options.val_fraction)
-    train_i3d.announce_duration(dataset, num_clips, options)
+    architecture = train_i3d.check_weights(dataset, options)
+    pipeline.announce(dataset, architecture, num_clips, options)
     pipeline.run_video_stages(stages, dataset, options.workers)
     if options.top_only:
         stages.run("feature", feature.extract_streams, dataset, options, "i3d")

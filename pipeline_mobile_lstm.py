@@ -23,7 +23,8 @@ def run_pipeline(dataset, options, first=STAGES[0]):
     """Runs the stages from `first` on; `options` are those of the training. The exit status."""
     stages = pipeline.Stages(STAGES, first)
     num_clips = pipeline.num_training_clips(dataset, options.val_fraction)
-    train_mobile_lstm.announce_duration(dataset, num_clips, options)
+    architecture = train_mobile_lstm.check_weights(dataset, options)
+    pipeline.announce(dataset, architecture, num_clips, options)
     pipeline.run_video_stages(stages, dataset, options.workers)
     if dataset.preset.epochs_top:
         stages.run("feature", feature.extract_streams, dataset, options, options.extractor)

@@ -20,7 +20,6 @@ import i3d_weights
 from common import command_line, network_input
 from common.command_line import documented, option
 from inference import extractor
-from training import forecast
 from training.options import TrainingOptions, run_command
 from training.run import Architecture, train_run
 from weights.files import fingerprint
@@ -67,14 +66,10 @@ def train(dataset, options=None):
     """
     dataset.refuse_if_unknown()  # a wrong name comes before missing weights
     options = options or I3DOptions()
-    epochs_top = dataset.preset.epochs_top or EPOCHS_TOP_ONLY
     weights = _set_weights(dataset, options)
     options = dataclasses.replace(options, weights=weights)
     if not options.top_only:
         return train_run(dataset, ARCHITECTURE, options)
-    dataset.preset = dataclasses.replace(
-        dataset.preset, epochs_top=epochs_top, epochs_all=0, epochs_for_clips=0
-    )
     feature.check(dataset, "i3d", weights, options.streams, options.seed)
     paths = [
         extractor.find_weights(dataset.preset, stream, "i3d", weights) for stream in options.streams
@@ -84,17 +79,18 @@ def train(dataset, options=None):
     )
 
 
-def announce_duration(dataset, num_clips, options):
-    """Checks that the weights are there, and says how long training will take without a GPU.
+def check_weights(dataset, options):
+    """Checks that the weights are there, before a pipeline begins.
 
     Args:
-        dataset: `Dataset`.
-        num_clips: expected number of training clips.
+        dataset: `Dataset`, whose preset gets the schedule that goes with the weights.
         options: `I3DOptions`.
+
+    Returns:
+        `training.run.Architecture` that will be trained.
     """
     _set_weights(dataset, options)
-    if not options.top_only:
-        forecast.announce_duration(dataset, ARCHITECTURE, num_clips, options)
+    return TOP_ONLY if options.top_only else ARCHITECTURE
 
 
 def build(run, stream):
@@ -156,7 +152,8 @@ TOP_ONLY = Architecture(
 def _set_weights(dataset, options):
     """What run.json says of the weights to begin with, which are there and fit.
 
-    From random ones the first phase has no epochs.
+    Also sets which phases have epochs: from random weights there is no first one, and a top alone
+    has nothing else.
     """
     from_other_stream = options.weights_from_other_stream
     if options.top_only and from_other_stream:
@@ -164,8 +161,12 @@ def _set_weights(dataset, options):
     weights = options.weights or dataset.preset.weights
     if options.top_only:
         extractor.refuse_unasked_random("i3d", options.weights, dataset.preset)
-    if weights == "none":
+        epochs = dataset.preset.epochs_top or EPOCHS_TOP_ONLY
+        alone = {"epochs_top": epochs, "epochs_all": 0, "epochs_for_clips": 0}
+        dataset.preset = dataclasses.replace(dataset.preset, **alone)
+    elif weights == "none":
         dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
+    if weights == "none":
         return weights
     width = dataset.preset.width_multiplier
     if weights == "kinetics" and width != 1:

@@ -19,7 +19,6 @@ import feature
 from common import command_line, network_input
 from common.command_line import COUNT, documented, option
 from common.presets import MOBILE_LSTM_PRESETS
-from training import forecast
 from training.options import TrainingOptions, run_command
 from training.run import Architecture, train_run
 from weights.files import fingerprint
@@ -79,17 +78,18 @@ def train(dataset, options=None):
     return train_run(dataset, ARCHITECTURE, options, {"weights_sha256": fingerprint(path)})
 
 
-def announce_duration(dataset, num_clips, options):
-    """Checks that the weights are there, and says how long training will take without a GPU.
+def check_weights(dataset, options):
+    """Checks that the weights are there, before a pipeline begins.
 
     Args:
-        dataset: `Dataset`.
-        num_clips: expected number of training clips.
+        dataset: `Dataset`, whose preset gets the schedule that goes with the weights.
         options: `MobileLSTMOptions`.
+
+    Returns:
+        `training.run.Architecture` that will be trained.
     """
     set_weights(dataset, options.weights, options.extractor)
-    if dataset.preset.name != "laptop":  # timing a step would take a tenth of what is to be told
-        forecast.announce_duration(dataset, ARCHITECTURE, num_clips, options)
+    return ARCHITECTURE
 
 
 def set_weights(dataset, weights, extractor):

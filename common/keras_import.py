@@ -5,6 +5,9 @@ import importlib
 import os
 import sys
 import tempfile
+import threading
+
+ALIVE_SECONDS = 4  # between two words while it is being imported
 
 
 def import_keras():
@@ -26,7 +29,7 @@ def import_keras():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        with _quiet_stderr(), _empty_keras_home():
+        with _quiet_stderr() as terminal, _alive(terminal), _empty_keras_home():
             return importlib.import_module("keras")
     except (AssertionError, ImportError, ValueError) as error:
         raise ValueError(
@@ -37,15 +40,35 @@ def import_keras():
 
 @contextlib.contextmanager
 def _quiet_stderr():
+    """Inside, what is written to the terminal is lost; gives the file descriptor to write all the
+    same."""
     sys.stderr.flush()
     terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        yield
+        yield terminal
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def _alive(terminal):
+    """Inside, a word goes to this file descriptor whenever it takes long."""
+    has_ended = threading.Event()
+
+    def tell():
+        while not has_ended.wait(ALIVE_SECONDS):
+            os.write(terminal, b"Keras is being imported ...\n")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager

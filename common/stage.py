@@ -29,6 +29,10 @@ from common.command_line import COUNT, Option
 JOBS_IN_FLIGHT_PER_WORKER = 2
 MAX_LISTED_WARNINGS = 20
 MAX_LISTED_ORPHANS = 5
+ALIVE_SECONDS_SEEN, ALIVE_SECONDS = (
+    1,
+    4,
+)  # between two pictures of a bar, on a terminal or in a file
 OPTIONS = {
     "workers": Option(
         None,
@@ -146,6 +150,39 @@ def remove_orphans(stage, output, jobs):
         print(f"{stage}: {len(orphans)} removed, whose videos are gone: {shown}{more}")
 
 
+@contextlib.contextmanager
+def progress(total, what, unit, **settings):
+    """A progress bar that shows life also while nothing gets finished; yields the `tqdm`.
+
+    Args:
+        total: number of units.
+        what: the words before the bar.
+        unit: what is counted.
+        settings: of `tqdm`.
+    """
+    is_seen = sys.stderr.isatty()
+    interval = ALIVE_SECONDS_SEEN if is_seen else ALIVE_SECONDS
+    settings = {"mininterval": 0.1 if is_seen else interval, "dynamic_ncols": is_seen, **settings}
+    with tqdm(total=total, desc=what, unit=unit, **settings) as bar:
+        has_ended = threading.Event()
+        keeper = threading.Thread(target=_show_life, args=(bar, has_ended, interval), daemon=True)
+        keeper.start()
+        try:
+            yield bar
+        finally:
+            has_ended.set()
+            keeper.join()
+
+
+def _show_life(bar, has_ended, interval):
+    shown = time.time()
+    while not has_ended.wait(1):
+        shown = max(shown, bar.last_print_t)
+        if time.time() - shown > interval - 0.5:
+            shown = time.time()
+            bar.refresh()
+
+
 def num_cores():
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -203,8 +240,7 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
         outcomes = _in_this_process(do, tasks)
     else:
         outcomes = _in_processes(do, tasks, workers)
-    interval = 0.1 if sys.stderr.isatty() else 10
-    with tqdm(total=len(todo), desc=report.stage, unit="video", mininterval=interval) as progress:
+    with progress(len(todo), report.stage, "video") as bar:
         for label, problem, text in outcomes:
             if problem == DISK_FULL:
                 raise disk.DiskFullError(
@@ -216,7 +252,7 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
             else:
                 report.done += 1
                 report.warnings += [(label, text)] if text else []
-            progress.update()
+            bar.update()
     report.failed.sort()
     report.warnings.sort()
 

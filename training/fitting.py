@@ -3,7 +3,6 @@
 Knows nothing of an architecture: it is handed functions that build and freeze a network.
 """
 
-import sys
 import time
 
 import keras
@@ -11,16 +10,25 @@ import numpy as np
 
 from datagenerator import ClipSequence, FeatureSequence
 from inference.saved_network import load_model
-from training import devices
+from training import devices, progress
 from training.history import COLUMNS, History
 
-TIMED_BATCH_SIZE = 2
 MIXED_PRECISIONS = ("mixed_float16", "mixed_bfloat16")
 SEED_STEP = 10_000  # between the epochs of two seeds
 BALANCED_UP_TO = 1.1  # ratio of the most to the least frequent sign without class weights
 
 
-def fit_stream(run, stream, architecture, phases, train_clips, val_clips, workers=1, gpus=1):
+def fit_stream(
+    run,
+    stream,
+    architecture,
+    phases,
+    train_clips,
+    val_clips,
+    workers=1,
+    gpus=1,
+    for_tensorboard=False,
+):
     """Trains from where the last checkpoint stands, or from the start.
 
     An interrupted training that is continued ends with the same weights as an undisturbed one: the
@@ -35,6 +43,7 @@ def fit_stream(run, stream, architecture, phases, train_clips, val_clips, worker
             that of the lowest training loss.
         workers: threads that read clips.
         gpus: 1, or "all", after `devices.check`.
+        for_tensorboard: also write tensorboard/<stream>/.
 
     Writes `<stream>.keras` (the best epoch), `checkpoint/` and history.csv.
     """
@@ -43,27 +52,31 @@ def fit_stream(run, stream, architecture, phases, train_clips, val_clips, worker
     keras.utils.set_random_seed(run.options["seed"])
     with devices.shared(gpus) as num_devices:
         train, val = _sequences(run, stream, train_clips, val_clips, workers, num_devices)
-        model = load_model(checkpoint) if checkpoint else build(run, stream, architecture)
-        devices.synchronize(model, num_devices)
-        try:
-            first = 0
-            for phase in phases:
-                last = first + phase.epochs
-                if first <= finished < last and not past.has_stalled(run.options["patience"]):
-                    if finished == first:
+        num_epochs = sum(phase.epochs for phase in phases)
+        with progress.bar(stream, (num_epochs - finished) * train.num_batches) as bar:
+            model = load_model(checkpoint) if checkpoint else build(run, stream, architecture)
+            devices.synchronize(model, num_devices)
+            try:
+                for phase, first, epochs in _what_is_left(phases, finished):
+                    if past.has_stalled(run.options["patience"]):
+                        break
+                    if epochs.start == first:
                         architecture.set_trainable(model, phase.part)
                         compile_model(model, phase.learning_rate, run.options)
-                    keeper = EpochKeeper(run, stream, phase, first, past, model)
+                    callbacks = [
+                        EpochKeeper(run, stream, phase, first, past, model),
+                        progress.Progress(bar, stream, num_epochs),
+                    ]
+                    if for_tensorboard:
+                        callbacks.append(_tensorboard(run, stream))
                     if architecture.reads_features(phase):
-                        _fit_top(run, stream, architecture, train, val, finished, last, keeper)
+                        _fit_top(run, stream, architecture, train, val, epochs, callbacks)
                     else:
-                        _fit(model, train, val, finished, last, keeper)
-                    finished = last
-                first = last
-        except KeyboardInterrupt:
-            if not run.model_file(stream).is_file():
-                save_for_use(model, run.model_file(stream))
-            raise
+                        _fit(model, train, val, epochs, callbacks)
+            except KeyboardInterrupt:
+                if not run.model_file(stream).is_file():
+                    save_for_use(model, run.model_file(stream))
+                raise
 
 
 def build(run, stream, architecture):
@@ -91,22 +104,6 @@ def compile_model(model, learning_rate, options):
     model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
     # Else TensorFlow traces the first step twice, which takes twice the time.
     model.optimizer.build(model.trainable_variables)
-
-
-def seconds_per_clip(run, stream, architecture):
-    """The time of one training step on this machine, per clip; the network is thrown away."""
-    model = build(run, stream, architecture)
-    architecture.set_trainable(model, "all")
-    compile_model(model, run.preset.learning_rate_all, run.options)
-    batch = min(run.preset.batch_size, TIMED_BATCH_SIZE)
-    clips = np.zeros((batch, *model.input_shape[1:]), np.float32)
-    labels = np.eye(batch, len(run.signs), dtype=np.float32)
-    model.train_on_batch(clips, labels)
-    started = time.monotonic()
-    model.train_on_batch(clips, labels)
-    seconds = time.monotonic() - started
-    keras.utils.clear_session()
-    return seconds / batch
 
 
 class EpochKeeper(keras.callbacks.Callback):
@@ -194,26 +191,36 @@ def balanced_class_weight(classes, num_classes):
     return {index: len(classes) / (num_classes * count) for index, count in enumerate(counts)}
 
 
-def _fit(model, train, val, first_epoch, last_epoch, keeper):
-    keeper.sequence = train
+def _what_is_left(phases, finished):
+    """Yields (phase, its first epoch, range of its epochs that are not trained yet)."""
+    first = 0
+    for phase in phases:
+        last = first + phase.epochs
+        if finished < last:
+            yield phase, first, range(max(first, finished), last)
+        first = last
+
+
+def _fit(model, train, val, epochs, callbacks):
+    """Fits `epochs`, a range; the first of the callbacks is an `EpochKeeper`."""
+    callbacks[0].sequence = train
     model.fit(
         train,
-        epochs=last_epoch,
-        initial_epoch=first_epoch,
+        epochs=epochs.stop,
+        initial_epoch=epochs.start,
         validation_data=val,
         shuffle=False,
         class_weight=balanced_class_weight(train.classes, train.num_classes),
-        callbacks=[keeper],
-        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=callbacks,
+        verbose=0,
     )
 
 
-def _fit_top(run, stream, architecture, train, val, first_epoch, last_epoch, keeper):
+def _fit_top(run, stream, architecture, train, val, epochs, callbacks):
     """`_fit` of the network's top on stored features; weights and optimizer are the network's."""
-    top = architecture.top(keeper.network)
-    top.compile(
-        optimizer=keeper.network.optimizer, loss="categorical_crossentropy", metrics=["accuracy"]
-    )
+    network = callbacks[0].network
+    top = architecture.top(network)
+    top.compile(optimizer=network.optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
     sequences = [
         FeatureSequence(
             sequence,
@@ -224,7 +231,12 @@ def _fit_top(run, stream, architecture, train, val, first_epoch, last_epoch, kee
         else None
         for sequence in (train, val)
     ]
-    _fit(top, *sequences, first_epoch, last_epoch, keeper)
+    _fit(top, *sequences, epochs, callbacks)
+
+
+def _tensorboard(run, stream):
+    folder = run.folder / "tensorboard" / stream
+    return keras.callbacks.TensorBoard(str(folder), write_graph=False)
 
 
 def _sequences(run, stream, train_clips, val_clips, workers, num_devices):

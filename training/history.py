@@ -3,8 +3,6 @@
 import math
 import os
 
-import pandas
-
 from common import disk
 
 COLUMNS = "stream phase epoch loss accuracy val_loss val_accuracy learning_rate seconds".split()
@@ -28,12 +26,25 @@ class History:
 
     def append(self, row):
         """Adds an epoch, a dict of `COLUMNS`, to the file; True if it is the best so far."""
+        import pandas
+
         row = pandas.DataFrame([row], columns=COLUMNS)
         self.table = pandas.concat([self.table, row]) if len(self.table) else row
         everything = [table for table in (self._others, self.table) if len(table)]
         text = pandas.concat(everything).to_csv(index=False, lineterminator="\n")
         disk.write_atomically(self._path, text)
         return self._best() == len(self.table) - 1
+
+    def words(self):
+        """The best epoch, in words."""
+        best = self.table.iloc[self._best()]
+        of_split, accuracy = "validation", best["val_accuracy"]
+        if math.isnan(accuracy):
+            of_split, accuracy = "training", best["accuracy"]
+        return (
+            f"epoch {best['epoch']:.0f} of {len(self.table)} was the best, {of_split} accuracy "
+            f"{accuracy:.3f}"
+        )
 
     def has_stalled(self, patience):
         """Whether the last `patience` epochs brought nothing better."""
@@ -53,6 +64,8 @@ class History:
 
 def read(folder):
     """history.csv as a table, empty where there is none."""
+    import pandas  # takes half a second, which scripts that train nothing need not wait for
+
     path = folder / "history.csv"
     return pandas.read_csv(path) if path.is_file() else pandas.DataFrame(columns=COLUMNS)
 

@@ -87,7 +87,12 @@ class TrainingOptions:
         number_of_gpus,
         choices=(1, "all"),
     )
-    resume: bool = option(False, "go on with an unfinished run")
+    tensorboard: bool = option(
+        False, "also write model/<run>/tensorboard/, for `tensorboard --logdir model`"
+    )
+    resume: bool = option(
+        False, "go on with an unfinished run; a pipeline does so by itself, and needs no flag"
+    )
     restart: bool = option(False, "delete the run and train it anew")
     workers: int | None = stage.OPTIONS["workers"].field()
 

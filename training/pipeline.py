@@ -10,13 +10,39 @@ from common import dataset as data
 from common.command_line import make_parser, quote
 from common.presets import PRESETS
 from training.options import add_arguments, from_arguments
+from training.run import run_dir
+from training.schedule import expected_minutes
 
 GUESSING = (
     "The network is no better than guessing. What helps, most first: more clips of each sign (ten "
     "and more), clips whose signer and place are those of the live demo, signs that differ more, "
     "longer training (--epochs-all). Then the same command with --restart."
 )
+LONG_MINUTES = 180
 VIDEO_STAGES = ("toysigns", "prepare_chalearn", "frame", "opticalflow")
+
+
+def announce(dataset, architecture, num_clips, options):
+    """Says what will be trained and about how long that takes, before anything else is done.
+
+    The progress bar of the training knows the time left on this very machine.
+
+    Args:
+        dataset: `Dataset`; its preset holds the schedule.
+        architecture: `training.run.Architecture`.
+        num_clips: expected number of training clips.
+        options: `TrainingOptions`.
+    """
+    preset = dataset.preset
+    print(f"{dataset.name}, preset {preset.name}: {num_clips} training clips.", flush=True)
+    folder = run_dir(dataset, architecture.name, options.run, options.seed)
+    is_trained = all((folder / f"{stream}.keras").is_file() for stream in options.streams)
+    if is_trained and not options.restart:
+        return
+    minutes = expected_minutes(architecture, preset, num_clips) * len(options.streams)
+    print(f"Without a GPU, training takes about {_duration(minutes)}.", flush=True)
+    if preset.name == "full" and minutes > LONG_MINUTES:
+        print("With `--preset laptop` it takes minutes: smaller frames, a narrower network.")
 
 
 class Stages:
@@ -131,6 +157,14 @@ def _refuse_one_sign(dataset):
             f"A network needs at least 2 signs to tell apart, each a folder in "
             f"{dataset.video_dir / 'train'}. Found: {found}."
         )
+
+
+def _duration(minutes):
+    if minutes < 1.5:
+        return "a minute"
+    if minutes < 100:
+        return f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.0f} hours" if minutes < 6000 else f"{minutes / 1440:.0f} days"
 
 
 def _is_drawn(dataset):

@@ -65,7 +65,7 @@ def train_run(dataset, architecture, options=None, further_options=None):
     run = start.new_run(
         folder, dataset, architecture.name, clips[streams[0]], options, further_options or {}
     )
-    start.check_devices(options, dataset.preset)
+    start.check_installed(options, dataset.preset)
     report = stage.Report("training", run.folder)
     started = time.monotonic()
     with disk.lock(run.folder / ".lock", f"Another process is training {run.folder}."):
@@ -113,8 +113,10 @@ def _train_stream(run, architecture, stream, clips, options):
     words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epochs"
     print(f"{stream}: {words}", flush=True)
     start.name_signs_without_val(run, train, val)
-    fitting.fit_stream(
-        run, stream, architecture, schedule, train, val, options.workers or 1, options.gpus
-    )
+    started = time.monotonic()
+    places = (options.workers or 1, options.gpus, options.tensorboard)
+    fitting.fit_stream(run, stream, architecture, schedule, train, val, *places)
     run.write()
+    past = history.History(run.folder, stream)
+    print(f"{stream}: {past.words()}, {time.monotonic() - started:.0f} s", flush=True)
     history.plot(run.folder)

@@ -1,8 +1,16 @@
-"""The schedule of a training: phases of epochs, and how many of them a number of clips gets."""
+"""The schedule of a training: phases of epochs, how many there are, how long they take."""
 
 import dataclasses
 import math
 
+# Of one clip in one epoch of one stream, on two cores of a laptop without a GPU.
+SECONDS_PER_CLIP = {
+    ("i3d", "laptop"): 0.025,
+    ("i3d", "full"): 5.0,
+    ("mobile_lstm", "laptop"): 0.035,
+    ("mobile_lstm", "full"): 2.2,
+}
+SECONDS_PER_EPOCH, SECONDS_PER_STREAM = 0.7, 15  # besides, whatever the clips
 MAX_EPOCHS = 100  # of a phase that has more of them because there are few clips
 
 
@@ -41,3 +49,17 @@ def phases(preset, num_clips):
         Phase("top", scaled(preset.epochs_top), preset.learning_rate_top),
         Phase("all", scaled(preset.epochs_all), preset.learning_rate_all, preset.cosine),
     ]
+
+
+def expected_minutes(architecture, preset, num_clips):
+    """About how long a stream trains on two cores without a GPU: a rule of thumb.
+
+    Args:
+        architecture: `training.run.Architecture`; epochs on stored features count for nothing.
+        preset: `presets.Preset`.
+        num_clips: number of training clips.
+    """
+    schedule = phases(preset, num_clips)
+    epochs = sum(phase.epochs for phase in schedule if not architecture.reads_features(phase))
+    seconds = SECONDS_PER_CLIP[architecture.name, preset.name] * num_clips + SECONDS_PER_EPOCH
+    return (SECONDS_PER_STREAM + epochs * seconds) / 60 if epochs else 0

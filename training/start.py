@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -233,8 +234,10 @@ def refuse_unasked_resume(run, streams, resume):
         )
 
 
-def check_devices(options, preset):
-    """Raises ValueError where this machine cannot train as `options.gpus` says."""
+def check_installed(options, preset):
+    """Raises ValueError where this machine cannot train as `options` say."""
+    if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("--tensorboard needs a package more: pip install tensorboard")
     if options.gpus == 1:
         return
     import_keras()

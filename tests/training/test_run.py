@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import importlib.util
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 import train_i3d
 from common import dataset as data
@@ -21,7 +24,7 @@ from common.presets import PRESETS
 from inference import run_folder
 from tests.helpers import ROOT, TINY, copy_of, make_dataset, run_script, train_shallow
 from train_i3d import I3DOptions
-from training import fitting, forecast, history
+from training import fitting, history, pipeline, schedule
 from training.options import TrainingOptions, add_arguments, from_arguments
 from training.run import is_trained
 from training.schedule import Phase, phases
@@ -316,10 +319,38 @@ def test_epochs_that_are_asked_for_are_those_that_are_trained():
 def test_the_time_that_training_will_take_is_told(
     tmp_path, capsys, monkeypatch, num_clips, per_clip, duration
 ):
-    monkeypatch.setattr(fitting, "seconds_per_clip", lambda *arguments: per_clip)
+    monkeypatch.setitem(schedule.SECONDS_PER_CLIP, ("i3d", "laptop"), per_clip)
     dataset = data.Dataset("my_signs", "laptop", tmp_path)
-    forecast.announce_duration(dataset, train_i3d.ARCHITECTURE, num_clips, TrainingOptions())
-    assert f"take about {duration} (" in capsys.readouterr().out
+    pipeline.announce(dataset, train_i3d.ARCHITECTURE, num_clips, TrainingOptions())
+    assert f"training takes about {duration}." in capsys.readouterr().out
+
+
+def test_a_training_shows_one_bar_a_stream_and_what_its_best_epoch_was(stored_dataset, capfd):
+    train_shallow(stored_dataset, "shown", stream="rgb")
+    output, bars = capfd.readouterr()
+    assert re.search(r"rgb: epoch \d of 3 was the best, validation accuracy [01]\.\d{3}, ", output)
+    last = bars.split("\r")[-1]
+    assert last.startswith("rgb, epoch 3 of 3: 100%") and ", validation " in last
+    assert "Epoch 1" not in output + bars and "step" not in output
+
+
+def test_tensorboard_gets_what_it_reads(stored_dataset):
+    run = train_shallow(stored_dataset, "board", stream="rgb", tensorboard=True)
+    for split in ("train", "validation"):
+        events = event_accumulator.EventAccumulator(str(run / "tensorboard" / "rgb" / split))
+        events.Reload()
+        accuracies = events.Tags()["tensors"]
+        assert "epoch_accuracy" in accuracies and "epoch_loss" in accuracies
+        assert [event.step for event in events.Tensors("epoch_loss")] == [0, 1, 2]
+
+
+def test_tensorboard_that_is_missing_is_told_before_anything_is_trained(
+    stored_dataset, monkeypatch
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="pip install tensorboard"):
+        train_shallow(stored_dataset, "no-board", tensorboard=True)
+    assert not (stored_dataset.root / "model" / "no-board").exists()
 
 
 def test_class_weights_balance_the_signs():
