@@ -11,9 +11,11 @@ The fusion weight is chosen on the validation clips. What is reported comes from
 is such a split, else from the validation clips themselves.
 """
 
+from common import command_line  # isort: split
+
 import predict
-from common import command_line, disk, stage
 from common import dataset as data
+from common import disk, stage
 from evaluation import comparison, results
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
 from evaluation.metrics import choose_fusion_weight, metrics, score

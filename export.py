@@ -12,6 +12,8 @@ calibrated on training clips and kept only if they lose at most one point of top
 clips. ONNX and --int8 need `pip install -r requirements-export.txt`.
 """
 
+from common import command_line  # isort: split
+
 import importlib
 import os
 import sys
@@ -21,7 +23,7 @@ import numpy as np
 import evaluate
 import opticalflow
 import predict
-from common import command_line, disk, network_input
+from common import disk, network_input
 from common.keras_import import import_keras
 from inference import conversion, converted_files, engine, run_folder
 from inference.clip import FRAME, WHOLE

@@ -10,14 +10,16 @@ float16 (frames, features): a row per frame of a MobileNet, one row per video of
 `parameters.json` beside them says which network made them.
 """
 
+from common import command_line  # isort: split
+
 import concurrent.futures
 import functools
 import io
 
 import numpy as np
 
-from common import command_line, disk, network_input, stage
 from common import dataset as data
+from common import disk, network_input, stage
 from common.command_line import quote
 from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS

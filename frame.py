@@ -11,6 +11,8 @@ A frame is resized until its shorter side is that of the stored frame (240 pixel
 such as a phone video held upright, gets black bars left and right.
 """
 
+from common import command_line  # isort: split
+
 import collections
 import concurrent.futures
 import functools
@@ -20,8 +22,8 @@ import warnings
 import cv2
 import numpy as np
 
-from common import command_line, disk, stage
 from common import dataset as data
+from common import disk, stage
 from common.video import (
     BYTES_PER_PIXEL,
     encode_image,
@@ -94,6 +96,12 @@ def cut_video(source, partial, num_frames, height, width):
     for number, file in enumerate(files):
         (partial / f"frame{number:04d}.jpg").write_bytes(file)
     return "; ".join(str(warning.message) for warning in caught) or None
+
+
+def seconds_of(path):
+    """How long a video is, as its header says; None where it does not."""
+    header = _read_header(path)
+    return header[0] / header[1] if header else None
 
 
 def print_remarks(dataset, videos):
@@ -182,7 +190,9 @@ def main(argv=None):
     dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     if args.info:
         return describe_videos(dataset, args.workers)
-    return extract_frames(dataset, args.workers, args.rebuild).exit_status
+    status = extract_frames(dataset, args.workers, args.rebuild).exit_status
+    print(f"Next: python opticalflow.py {dataset.flags()}")
+    return status
 
 
 if __name__ == "__main__":

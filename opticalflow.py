@@ -10,6 +10,8 @@ One gray JPEG per frame: dx above dy, each clipped to 20 pixels and mapped to 0.
 flow of a clip is zero. `parameters.json` beside them says which method made them.
 """
 
+from common import command_line  # isort: split
+
 import functools
 from pathlib import Path
 
@@ -17,8 +19,9 @@ import cv2
 import numpy as np
 
 import frame
-from common import command_line, disk, stage
 from common import dataset as data
+from common import disk, stage
+from common.keras_import import import_pyplot
 from common.network_input import quantise_flow, restore_flow
 from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_image
 
@@ -26,6 +29,7 @@ FLOW_BOUND_PX = 20.0
 # Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
 # benchmarks/storage.py.
 FLOW_JPEG_QUALITY = 90
+SHOWN_WIDTH, WHEEL_WIDTH = 1.6, 121  # inches, pixels
 SHOWN_FRAMES = 8  # columns of a contact sheet
 FLOW_OF_FULL_COLOR = 0.25  # share of FLOW_BOUND_PX at which a colour is saturated
 
@@ -258,13 +262,48 @@ def clip_to_flow(source, partial, algorithm, num_frames):
 def show(dataset, folder):
     """Writes one contact sheet per sign into `folder`: frames above their coloured flow."""
     folder.mkdir(parents=True, exist_ok=True)
-    first_of_sign = {clip.label: clip for clip in reversed(dataset.stored_clips("flow"))}
+    clips = dataset.stored_clips("flow")
+    videos = {} if dataset.stored else {clip.place(): clip.path for clip in dataset.videos()}
+    names = {sign.label: sign.name for sign in dataset.signs(clip.label for clip in clips)}
+    first_of_sign = {clip.label: clip for clip in reversed(clips)}
     for label, clip in sorted(first_of_sign.items()):
         frames = frame.load_frames(dataset.frame_dir / clip.place())
-        sheet = contact_sheet(frames, restore_flow(load_flow(clip.path)))
+        flow = restore_flow(load_flow(clip.path))
+        video = videos.get(clip.place())
         path = folder / f"{label}_{clip.name}.png"
-        write_image(path, sheet)
+        title = f"{names[label]} ({clip.place().as_posix()})"
+        plot_sheet(path, title, frames, flow, frame.seconds_of(video) if video else None)
         print(path)
+
+
+def plot_sheet(path, title, frames, flow, seconds=None):
+    """Writes a picture: `SHOWN_FRAMES` frames above their coloured flow, and what its colours mean.
+
+    Args:
+        path: of the picture.
+        title: what is shown.
+        frames: uint8 BGR `(num_frames, height, width, 3)`.
+        flow: of `frames_to_flow`.
+        seconds: length of the clip; None: moments are told by the number of their frame.
+    """
+    pyplot = import_pyplot()
+    picked = sample_indices(len(frames), min(SHOWN_FRAMES, len(frames)))
+    size = ((len(picked) + 1) * SHOWN_WIDTH, 2 * SHOWN_WIDTH * frames.shape[1] / frames.shape[2])
+    figure, axes = pyplot.subplots(
+        2, len(picked) + 1, figsize=(size[0], size[1] + 0.6), layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.axis("off")
+    for column, number in zip(axes.T, picked, strict=False):
+        column[0].imshow(frames[number][..., ::-1])
+        column[1].imshow(flow_to_color(flow[number])[..., ::-1])
+        moment = f"frame {number}" if seconds is None else f"{number * seconds / len(frames):.1f} s"
+        column[0].set_title(moment, fontsize=9)
+    axes[1, -1].imshow(flow_wheel(WHEEL_WIDTH)[..., ::-1])
+    axes[1, -1].set_title("colour: direction\nwhite: rest", fontsize=8)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
 
 
 def contact_sheet(frames, flow):
@@ -276,6 +315,14 @@ def contact_sheet(frames, flow):
             np.hstack([flow_to_color(flow[i]) for i in picked]),
         ]
     )
+
+
+def flow_wheel(width):
+    """The colour of each direction of motion, uint8 BGR `(width, width, 3)`."""
+    axis = np.linspace(-1, 1, width)
+    flow = np.stack(np.meshgrid(axis, axis), axis=-1) * FLOW_OF_FULL_COLOR
+    flow[np.hypot(flow[..., 0], flow[..., 1]) > FLOW_OF_FULL_COLOR] = 0
+    return flow_to_color(flow)
 
 
 @functools.cache
@@ -306,7 +353,9 @@ def main(argv=None):
     dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     if args.show:
         return show(dataset, args.show)
-    return extract_flow(dataset, args.algorithm, args.workers, args.rebuild).exit_status
+    status = extract_flow(dataset, args.algorithm, args.workers, args.rebuild).exit_status
+    print(f"Next: python train_i3d.py {dataset.flags()}")
+    return status
 
 
 if __name__ == "__main__":

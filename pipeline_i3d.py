@@ -7,12 +7,13 @@
 Finished work is skipped; an interrupted pipeline goes on where it stopped.
 """
 
+from common import command_line  # isort: split
+
 import dataclasses
 
 import evaluate
 import feature
 import train_i3d
-from common import command_line
 from training import pipeline
 from training.run import run_dir
 

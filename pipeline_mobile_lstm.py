@@ -6,12 +6,13 @@
 Frames and flow are those of pipeline_i3d.py: the second pipeline starts from what the first left.
 """
 
+from common import command_line  # isort: split
+
 import dataclasses
 
 import evaluate
 import feature
 import train_mobile_lstm
-from common import command_line
 from common.presets import MOBILE_LSTM_PRESETS
 from training import pipeline
 from training.run import run_dir

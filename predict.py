@@ -7,6 +7,8 @@ reads   model/<run>/ (the newest one by default), video files, folders of images
 prints  the most probable signs, fused and per stream
 """
 
+from common import command_line  # isort: split
+
 import collections
 import copy
 import dataclasses
@@ -19,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import opticalflow
-from common import command_line, network_input
 from common import dataset as data
+from common import network_input
 from common.command_line import COUNT, Option
 from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
 from inference import run_folder

@@ -17,6 +17,8 @@ ChaLearn's own names (train_list.txt, IsoGD_phase_1.zip, valid/...) are known to
 out of a zip one by one. Videos of your own in data_set/<name>/train/<sign>/ need no preparation.
 """
 
+from common import command_line  # isort: split
+
 import argparse
 import collections
 import dataclasses
@@ -25,7 +27,7 @@ from pathlib import Path
 
 from chalearn import label_list, video_source
 from chalearn.sorting_plan import Plan
-from common import class_list, command_line, stage
+from common import class_list, stage
 from common import dataset as data
 from common.command_line import SHARE_TO_HALF
 

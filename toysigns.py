@@ -80,10 +80,12 @@ the right one), and
     amplitude          0.95 .. 1.05 of the usual
 """
 
+from common import command_line  # isort: split
+
 import argparse
 import zipfile
 
-from common import command_line, disk, stage
+from common import disk, stage
 from common.class_list import Sign, write_class_file
 from common.command_line import COUNT, quote
 from common.dataset import OPTIONS, SPLITS, Dataset

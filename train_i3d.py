@@ -12,12 +12,14 @@ Numbers come from the preset (common/presets.py); the schedule's are flags too. 
 usable model. From random weights the first phase has no epochs.
 """
 
+from common import command_line  # isort: split
+
 import dataclasses
 import functools
 
 import feature
 import i3d_weights
-from common import command_line, network_input
+from common import network_input
 from common.command_line import documented, option
 from inference import extractor
 from training.options import TrainingOptions, run_command

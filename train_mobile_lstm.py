@@ -13,10 +13,12 @@ minutes; the second (`--epochs-all`) trains everything on frames. From random we
 the second. Numbers come from `MOBILE_LSTM_PRESETS` (common/presets.py).
 """
 
+from common import command_line  # isort: split
+
 import dataclasses
 
 import feature
-from common import command_line, network_input
+from common import network_input
 from common.command_line import COUNT, documented, option
 from common.presets import MOBILE_LSTM_PRESETS
 from training.options import TrainingOptions, run_command

@@ -12,11 +12,15 @@ An `Option` says all about one setting. Where the fields of a frozen dataclass a
 
     add_flags(parser, options_of(Options))
     options = from_flags(Options, parser.parse_args())
+
+Scripts import this file before all others: from there on, Ctrl-C is a word and no traceback, also
+while they import what they need.
 """
 
 import argparse
 import dataclasses
 import math
+import multiprocessing
 import os
 import re
 import shlex
@@ -26,6 +30,18 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 REQUIRED = object()  # as the default of an option that has none
+
+
+def _hook(kind, error, trace):
+    """`sys.excepthook` of scripts: Ctrl-C before `run` has begun."""
+    if not issubclass(kind, KeyboardInterrupt) or sys.flags.dev_mode:
+        sys.__excepthook__(kind, error, trace)
+    elif multiprocessing.parent_process() is None:
+        print("\nStopped.", file=sys.stderr, flush=True)
+
+
+if Path(sys.argv[0]).resolve().parent == PROJECT:  # a script of the project, or its worker
+    sys.excepthook = _hook
 
 
 @dataclasses.dataclass(frozen=True)

@@ -241,6 +241,8 @@ class Dataset:
             hint = "Put your videos there, or, if it is ChaLearn, run "
             hint += f"`{prepare}`."
         if self.video_dir.is_dir() or self.name == "toysigns":
+            if self.temp_dir.is_dir():
+                hint += " To work with the clips that are stored: --stored."
             return (
                 f"No video in {self.video_dir} (expected <split>/<class>/<video>.mp4, "
                 f"split = train, val or test). {self._what_is_there()}{hint}"
@@ -250,7 +252,9 @@ class Dataset:
         suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
         return (
             f"No data set `{self.name}` (no folder {self.video_dir}). {suggestion}"
-            f"There are: {', '.join(known)}."
+            f"There are: {', '.join(known)}. To make it, record signs (python videocapture.py "
+            f"--dataset {quote(self.name)} --sign hello thanks) or put videos into "
+            f"{self.video_dir.as_posix()}/train/<sign>/."
         )
 
 
@@ -323,6 +327,8 @@ def _why_left_out(path, parts):
         return "no videos by their ending"
     if parts[0] in SPLITS and len(parts) > 3:
         return "in folders one level too deep"
+    if parts[0] not in SPLITS and len(parts) == 2:
+        return "in sign folders that belong into train/"
     return "videos outside <split>/<sign>/"
 
 

@@ -124,17 +124,44 @@ def user_dir(variable, name):
 
 
 @contextlib.contextmanager
-def lock(path, busy):
+def lock(path, busy, remove=False):
     """Holds an exclusive lock on the file `path`; the system frees it when the process dies.
 
+    Args:
+        path: of the file, made with its folder where there is none.
+        busy: the message where another process holds the lock.
+        remove: delete the file afterwards.
+
     Raises:
-        ValueError: with the message `busy`, where another process holds it.
+        ValueError: another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    with _locked_file(path, busy) as file:
+        try:
+            yield file
+        finally:
+            if remove:
+                _remove_open(path)
+    if remove and os.name == "nt":
+        _remove_open(path)  # there it can only be deleted now, and not if it is locked again
+
+
+def _locked_file(path, busy):
+    """The locked open file; again, where its last holder deleted it before the lock held."""
+    while True:
+        file = path.open("a+b")
         if not _try_lock(file):
+            file.close()
             raise ValueError(busy)
-        yield file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def _remove_open(path):
+    with contextlib.suppress(PermissionError, FileNotFoundError):
+        path.unlink()
 
 
 def check_free(output, needed_bytes):

@@ -1,8 +1,8 @@
 """Which signs are taken for which: the matrix, its picture, the most confused pairs."""
 
-import os
-
 import numpy as np
+
+from common.keras_import import import_pyplot
 
 NUM_CONFUSIONS = 10
 MAX_NAMED_SIGNS = 60  # more signs than this are numbered in the picture
@@ -27,9 +27,7 @@ def most_confused(confusion):
 
 def plot_confusion(confusion, run, split):
     """Writes confusion.png: the share of each true sign's clips that went to each sign."""
-    os.environ["MPLBACKEND"] = "Agg"  # a notebook's, inherited, may not be there
-    from matplotlib import pyplot
-
+    pyplot = import_pyplot()
     names = [sign.name for sign in run.signs]
     size = min(3 + 0.35 * len(names), 24)
     figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
@@ -42,7 +40,12 @@ def plot_confusion(confusion, run, split):
             color = "white" if share[true, predicted] > 0.5 else "black"
             count = str(confusion[true, predicted])
             axis.text(predicted, true, count, ha="center", va="center", color=color, fontsize=8)
-    axis.set(xlabel="recognised", ylabel="signed", title=f"{run.folder.name}, {split}, fused")
+    number, right = confusion.sum(), np.trace(confusion)
+    for true in np.flatnonzero(confusion.sum(axis=1) == 0):  # it was never signed
+        axis.axhspan(true - 0.5, true + 0.5, facecolor="none", edgecolor="silver", hatch="////")
+    axis.set(xlabel="recognised", ylabel="signed (hatched: no clip)")
+    words = f"{right} of {number} clips of {split} right ({right / number:.3f})"
+    axis.set_title(f"{run.folder.name}\n{words}, streams fused", fontsize=10)
     figure.colorbar(image, label="share of the sign's clips")
     figure.savefig(run.folder / "confusion.png", dpi=100)
     pyplot.close(figure)

@@ -271,6 +271,14 @@ def test_every_page_says_what_it_is_for():
         assert lines[0].startswith("# ") and re.match(r"[A-Z]", lines[2]), page.name
 
 
+def test_scripts_import_first_what_makes_ctrl_c_a_word():
+    for path in ROOT.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if '__name__ == "__main__"' in text:
+            imports = re.findall(r"^(?:from|import) .*$", text, re.MULTILINE)
+            assert imports[0] == "from common import command_line  # isort: split", path
+
+
 def test_nothing_edits_where_modules_are_found():
     me = Path(__file__)
     for path in [*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/**/*.py")]:

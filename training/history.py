@@ -1,9 +1,9 @@
 """Loss and accuracy after every epoch: history.csv, curves.png, and which epoch is the best."""
 
 import math
-import os
 
 from common import disk
+from common.keras_import import import_pyplot
 
 COLUMNS = "stream phase epoch loss accuracy val_loss val_accuracy learning_rate seconds".split()
 STREAM_COLORS = {"rgb": "tab:blue", "flow": "tab:orange"}
@@ -70,12 +70,10 @@ def read(folder):
     return pandas.read_csv(path) if path.is_file() else pandas.DataFrame(columns=COLUMNS)
 
 
-def plot(folder):
-    """Writes curves.png: loss and accuracy over the epochs, every stream a colour."""
-    os.environ["MPLBACKEND"] = "Agg"  # a notebook's, inherited, may not be there
-    from matplotlib import pyplot
-
-    table = read(folder)
+def plot(run):
+    """Writes curves.png: loss and accuracy over the epochs of a run, every stream a colour."""
+    pyplot = import_pyplot()
+    table = read(run.folder)
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for stream, color in STREAM_COLORS.items():
@@ -88,8 +86,11 @@ def plot(folder):
                     label = f"{stream}, {split}"
                     axis.plot(rows["epoch"], rows[key], style, marker=".", color=color, label=label)
         axis.set(xlabel="epoch", title=quantity)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-        axis.legend()
-    figure.suptitle(folder.name)
-    figure.savefig(folder / "curves.png", dpi=100)
+    axes[1].axhline(1 / len(run.signs), color="gray", linestyle=":", label="chance")
+    axes[1].set_ylim(-0.02, 1.02)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle(run.folder.name)
+    figure.savefig(run.folder / "curves.png", dpi=100)
     pyplot.close(figure)

@@ -110,8 +110,8 @@ def _train_stream(run, architecture, stream, clips, options):
     train, val = start.split(clips, run.data["val_fraction"])
     schedule = phases(run.preset, len(train))
     epochs = sum(phase.epochs for phase in schedule)
-    words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epochs"
-    print(f"{stream}: {words}", flush=True)
+    words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epoch"
+    print(f"{stream}: {words}{'s' * (epochs != 1)}", flush=True)
     start.name_signs_without_val(run, train, val)
     started = time.monotonic()
     places = (options.workers or 1, options.gpus, options.tensorboard)
@@ -119,4 +119,4 @@ def _train_stream(run, architecture, stream, clips, options):
     run.write()
     past = history.History(run.folder, stream)
     print(f"{stream}: {past.words()}, {time.monotonic() - started:.0f} s", flush=True)
-    history.plot(run.folder)
+    history.plot(run)

@@ -2,6 +2,9 @@
 
 import argparse
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,22 @@ from common.command_line import (
     options_of,
     quote,
 )
+from tests.helpers import ROOT
+
+# As `sitecustomize` it presses Ctrl-C when OpenCV is imported.
+CTRL_C_AT_IMPORT = """
+import signal
+import sys
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "cv2":
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Finder)
+"""
 
 
 @documented
@@ -125,3 +144,16 @@ def test_help_shows_defaults_and_percents(capsys):
 def test_paths_with_spaces_are_quoted_in_commands():
     assert quote(Path("model/my run")) == "'model/my run'"
     assert quote(Path("model/run")) == "model/run" and quote("it's") == "'it'\"'\"'s'"
+
+
+@pytest.mark.parametrize("script", ["frame.py", "pipeline_i3d.py", "livedemo.py"])
+def test_ctrl_c_while_modules_are_imported_is_one_word(script, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(CTRL_C_AT_IMPORT)
+    result = subprocess.run(
+        [sys.executable, ROOT / script, "--help"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0 and result.stdout == ""
+    assert result.stderr == "\nStopped.\n"

@@ -156,7 +156,8 @@ def test_what_is_left_out_is_named_by_its_kind():
         "dead links": 1,
         "in folders one level too deep": 1,
         "no videos by their ending": 2,
-        "videos outside <split>/<sign>/": 3,
+        "videos outside <split>/<sign>/": 2,
+        "in sign folders that belong into train/": 1,
         "in a folder dev, where train, val, test are read": 1,
         "in a folder valid, where train, val, test are read": 1,
         "in a folder validation, where train, val, test are read": 1,
@@ -185,6 +186,7 @@ def test_a_wrong_name_gets_the_nearest_ones():
         Dataset("mime").videos()
     assert "Did you mean mine?" in str(caught.value)
     assert "There are: mine, other, toysigns." in str(caught.value)
+    assert "videocapture.py --dataset mime" in str(caught.value)
     with pytest.raises(FileNotFoundError) as caught:
         Dataset("zzz").videos()
     assert "Did you mean" not in str(caught.value)
