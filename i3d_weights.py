@@ -5,29 +5,37 @@
     python i3d_weights.py convert FILE OUT.h5
 
 The published files are those of github.com/dlpbc/keras-kinetics-i3d, release v0.2: I3D trained on
-ImageNet and Kinetics. weights/files.py lists the other formats that are read. Importing this module
+ImageNet and Kinetics. Where they do not come, DeepMind's own checkpoints are downloaded, of
+github.com/google-deepmind/kinetics-i3d. FILE is one of these, a PyTorch checkpoint with I3D
+anywhere in it, the same as .safetensors, or a network or run of this project. Importing this module
 does not import Keras.
 """
+
+from common import command_line  # isort: split
 
 import re
 from pathlib import Path
 
-from common import command_line, disk
 from common.network_input import STREAMS
 from i3d.shapes import (
     CHANNELS_OF_STREAM,
-    KINETICS_NUM_CLASSES,
     OTHER_STREAM,
     STEM_CONVOLUTION,
     TOP_CONVOLUTION,
     differences,
     weight_shapes,
 )
-from weights import download, files, fit
+from weights import files, fit, kinetics
+from weights.kinetics import FILE_NAME
 
 RELEASE_URL = "https://github.com/dlpbc/keras-kinetics-i3d/releases/download/v0.2"
-FILE_NAME = "{}_inception_i3d_imagenet_and_kinetics_tf_dim_ordering_tf_kernels_no_top.h5"
-TOP_FILE_NAME = FILE_NAME.replace("_no_top", "")
+CHECKPOINT_URL = (
+    "https://raw.githubusercontent.com/google-deepmind/kinetics-i3d/master/data/checkpoints"
+)
+FILE_HELP = (
+    "a file: Keras .h5, TensorFlow checkpoint, PyTorch state dict or checkpoint, .safetensors, "
+    ".keras; a folder with one for each stream, such as a run's; or kinetics"
+)
 # Beside weights in a folder, but not to be named as weights.
 COMPANIONS = (".meta", ".sha256", ".txt", ".md", ".json", ".npy")
 
@@ -41,7 +49,8 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
         stream: "rgb" or "flow".
         from_other_stream: where a folder has no weights of `stream`, take the other's.
         with_top: of "kinetics", the files with the head of 400 classes.
-        base_url: folder of the published files, by default `RELEASE_URL`.
+        base_url: folder of the published files, by default `RELEASE_URL`; what does not come from
+            there is asked of `CHECKPOINT_URL`.
 
     Returns:
         `Path` of an existing file.
@@ -52,7 +61,7 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
             holds several that could be meant.
     """
     if weights == "kinetics":
-        return _published(stream, with_top, base_url or RELEASE_URL)
+        return kinetics.find(stream, base_url or RELEASE_URL, CHECKPOINT_URL, with_top)
     path = Path(weights)
     if not path.is_dir():
         return files.checkpoint_index(path)
@@ -63,11 +72,6 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
         f"No weights of the {stream} stream in {path}. Expected is {stream}.keras of a run, or one "
         f"file or checkpoint with `{stream}` in its name; or name the file itself."
     )
-
-
-def cache_dir():
-    """The user's folder for downloaded weights."""
-    return disk.user_dir("XDG_CACHE_HOME", ".cache") / "i3d"
 
 
 def load_weights(model, path, with_top=True, from_other_stream=False):
@@ -155,31 +159,13 @@ def describe(source, stream=None):
         f"layers       {len(stored.layers)} with weights",
         f"parameters   {stored.num_parameters:,}",
     ]
+    if stored.beside:
+        beside = [f"{name} {tuple(shape)}" for name, shape in stored.beside.items()]
+        lines.append(f"left out     {', '.join(fit.shorten(beside))}")
     lines += [f"sha256       {files.sha256(path)}  {path.name}" for path in stored.paths]
     if stored.stream is None:
         return lines, [f"no convolution {STEM_CONVOLUTION} of 2 or 3 channels"]
     return lines, differences(stored.layers, _own_shapes(stored))
-
-
-def _published(stream, with_top, base_url):
-    name = (TOP_FILE_NAME if with_top else FILE_NAME).format(stream)
-    path = cache_dir() / name
-
-    def check(file):
-        num_classes = KINETICS_NUM_CLASSES if with_top else None
-        expected = weight_shapes(CHANNELS_OF_STREAM[stream], 1.0, num_classes)
-        fit.fitting_layers(files.read(file), expected)
-
-    try:
-        return download.fetch(f"{base_url}/{name}", path, check, files.HDF5_START)
-    except download.UnreachableError as error:
-        names = [name.replace(stream, other, 1) for other in STREAMS]
-        raise FileNotFoundError(
-            f"The Kinetics weights of the {stream} stream are not there, and cannot be downloaded: "
-            f"{error}.\nDownload {' and '.join(f'{base_url}/{each}' for each in names)}\n"
-            f"by other means into {cache_dir()}, or start from random weights with "
-            "`--weights none`."
-        ) from error
 
 
 def _in_folder(folder, stream):
@@ -237,13 +223,15 @@ def _print_description(source, stream, with_layers):
 
 
 def _add_commands(commands):
-    fetch = commands.add_parser("download", help="fetch the published Kinetics weights")
+    fetch = commands.add_parser(
+        "download", help="fetch the published Kinetics weights, from GitHub"
+    )
     fetch.add_argument("--with-top", action="store_true", help="those with 400 classes")
     inspect = commands.add_parser("inspect", help="say what a file holds")
-    inspect.add_argument("file", help="file, checkpoint, run folder, or kinetics")
+    inspect.add_argument("file", help=FILE_HELP)
     inspect.add_argument("--layers", action="store_true", help="list all layers and shapes")
     change = commands.add_parser("convert", help="write weights as Keras-2 HDF5")
-    change.add_argument("file", help="file, checkpoint, run folder, or kinetics")
+    change.add_argument("file", help=FILE_HELP)
     change.add_argument("out", help="HDF5 file to write, such as rgb.h5")
     change.add_argument(
         "--to-other-stream",

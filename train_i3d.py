@@ -36,8 +36,9 @@ class I3DOptions(TrainingOptions):
 
     weights: str | dict | None = option(
         None,
-        "to begin with: kinetics (downloaded once), none, or a file or folder: Keras HDF5, "
-        "TensorFlow checkpoint, PyTorch state dict, a run of this project",
+        "to begin with: kinetics (downloaded once, from one of two sources), none, or a file or "
+        "folder: Keras HDF5, TensorFlow checkpoint, PyTorch state dict or training checkpoint (any "
+        "prefix, below any key), safetensors, a run of this project",
         is_recorded=True,
         of_default="the preset's",
     )

@@ -88,6 +88,7 @@ def test_the_kinetics_head_gives_the_same_logits_from_every_format(tmp_path, num
         tmp_path / "weights.h5",
         formats.write_checkpoint(tmp_path / "checkpoint" / "model.ckpt", variables),
         formats.write_torch_legacy(tmp_path / "weights.pt", formats.state_dict(layers)),
+        formats.write_safetensors(tmp_path / "weights.safetensors", formats.state_dict(layers)),
     ):
         randomise(model, 3)
         i3d_weights.load_weights(model, path)
@@ -233,6 +234,7 @@ FOLDERS = {
     "published names": [i3d_weights.FILE_NAME.format(stream) for stream in ("rgb", "flow")],
     "a run": ["rgb.keras", "flow.keras", "run.json"],
     "PyTorch": ["rgb_imagenet.pt", "flow_imagenet.pt", "README.md"],
+    "safetensors": ["rgb.safetensors", "flow.safetensors", "config.json"],
     "checkpoints": ["rgb_imagenet/model.ckpt.index", "flow_imagenet/model.ckpt.index"],
 }
 
@@ -281,6 +283,25 @@ def test_inspect_and_convert_on_the_command_line(tmp_path, capsys):
     rgb = [*arguments[:2], str(tmp_path / "rgb.h5"), "--to-other-stream"]
     assert i3d_weights.main(rgb) == 0
     assert files.read(tmp_path / "rgb.h5").stream == "rgb"
+
+
+def test_a_training_checkpoint_is_inspected_loaded_and_converted(tmp_path, layers, network, capsys):
+    tensors = {f"i3d.{name}": array for name, array in formats.state_dict(layers).items()}
+    tensors["head.weight"] = np.ones((7, 64), np.float32)
+    around = formats.dictionary(
+        {
+            "epoch": formats.pickled_object(np.int64(3)),
+            "accuracy": formats.pickled_object(np.float64(0.5)),
+            "model_state": formats.state_opcodes(tensors),
+        }
+    )
+    path = formats.write_torch_zip(tmp_path / "checkpoint.tar", tensors, around)
+    assert i3d_weights.main(["inspect", str(path)]) == 0
+    assert "left out     model_state.head.weight (7, 64)\n" in capsys.readouterr().out
+    i3d_weights.load_weights(randomise(network, 4), path)
+    assert holds(network, layers)
+    stored = i3d_weights.convert(path, tmp_path / "out.h5")
+    assert formats.equal(stored.layers, layers) and stored.beside == {}
 
 
 def test_inspect_says_what_is_wrong_and_convert_refuses_it(tmp_path, layers, capsys):

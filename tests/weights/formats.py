@@ -1,5 +1,6 @@
 """Writes I3D weights in the formats that others publish them in, without their programs."""
 
+import json
 import pickle
 import re
 import struct
@@ -109,6 +110,8 @@ def state_dict(layers, gammas=None):
 
 
 STORAGES = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long"}
+STORAGES |= {"bool": "Bool", "uint8": "Byte", "int8": "Char", "int16": "Short", "int32": "Int"}
+SAFETENSORS = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"}
 
 
 def text(string):
@@ -143,6 +146,11 @@ def dictionary(items):
     return b"ccollections\nOrderedDict\n)R(" + content + b"u"
 
 
+def pickled_object(value):
+    """Opcodes for anything that Python can pickle."""
+    return pickle.dumps(value, 2)[2:-1]
+
+
 def pickled(opcodes):
     return b"\x80\x02" + opcodes + b"."
 
@@ -166,6 +174,24 @@ def write_torch_zip(path, tensors, opcodes=None, compression=zipfile.ZIP_STORED)
             archive.writestr(f"weights/data/{number}", array.tobytes())
         archive.writestr("weights/version", "3\n")
     return path
+
+
+def write_safetensors(path, tensors):
+    """A JSON header between its length and the numbers."""
+    header, numbers = {"__metadata__": {"format": "pt"}}, b""
+    for name, array in tensors.items():
+        places = [len(numbers), len(numbers) + array.nbytes]
+        dtype = SAFETENSORS[str(array.dtype)]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": places}
+        numbers += array.tobytes()
+    path.write_bytes(safetensors(header, numbers))
+    return path
+
+
+def safetensors(header, numbers):
+    """The content of a file; `header` is bytes or what JSON can say."""
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(header)) + header + numbers
 
 
 def write_torch_legacy(path, tensors, opcodes=None):

@@ -24,6 +24,7 @@ def write_all(folder, layers, scope="RGB/inception_i3d/"):
         "nested hdf5": formats.write_hdf5(folder / "b", layers, nested=True),
         "zip": formats.write_torch_zip(folder / "c", tensors),
         "legacy": formats.write_torch_legacy(folder / "d", tensors),
+        "safetensors": formats.write_safetensors(folder / "e", tensors),
         "checkpoint": formats.write_checkpoint(folder / "checkpoint" / "model.ckpt", variables),
     }
 
@@ -66,7 +67,9 @@ def test_full_width_weights_come_through_every_format_unchanged(tmp_path):
         assert facts == ("rgb", 1, 400, 12_704_544), path
 
 
-@pytest.mark.parametrize("kind", ["hdf5", "nested hdf5", "zip", "legacy", "checkpoint"])
+@pytest.mark.parametrize(
+    "kind", ["hdf5", "nested hdf5", "zip", "legacy", "safetensors", "checkpoint"]
+)
 def test_stream_width_and_head_are_told(paths, layers, kind):
     stored = files.read(paths[kind])
     assert formats.equal(stored.layers, layers)
@@ -117,10 +120,16 @@ def test_both_streams_in_one_checkpoint_are_refused(tmp_path, layers):
         files.read(formats.write_checkpoint(tmp_path / "c" / "model.ckpt", variables))
 
 
-def test_names_of_data_parallel_and_of_the_other_port(tmp_path, layers):
-    renamed = {"module." + name: array for name, array in formats.state_dict(layers).items()}
-    path = formats.write_torch_zip(tmp_path / "module", renamed)
-    assert formats.equal(files.read(path).layers, layers)
+def test_checkpoints_are_read_beside_their_recorded_hashes(paths, layers):
+    data = paths["checkpoint"].with_name("model.ckpt.data-00000-of-00001")
+    record = data.with_name(f"{data.name}.sha256")
+    record.write_text("0\n")
+    assert data in files.read(data).paths and record not in files.read(data).paths
+    record.unlink()
+
+
+def other_port(layers):
+    """The state dict as the other port names it."""
     other = {}
     for name, array in formats.state_dict(layers).items():
         unit, kind, weight = name.rsplit(".", 2)
@@ -131,8 +140,122 @@ def test_names_of_data_parallel_and_of_the_other_port(tmp_path, layers):
         unit = "conv3d_0c_1x1" if unit == "logits" else unit.lower()
         other[f"{unit}.{kind.replace('bn', 'batch3d')}.{weight}"] = array
     assert "mixed_3b.branch_3.1.conv3d.weight" in other
-    path = formats.write_torch_zip(tmp_path / "other", other)
-    assert formats.equal(files.read(path).layers, layers)
+    return other
+
+
+PORTS = {"one": formats.state_dict, "other": other_port}
+TORCH_WRITERS = {
+    "zip": formats.write_torch_zip,
+    "legacy": formats.write_torch_legacy,
+    "safetensors": formats.write_safetensors,
+}
+PREFIXES = (
+    "",
+    "i3d.",
+    "model.",
+    "module.",
+    "module.basenet.",
+    "a.b.c.d.",
+    "net_",
+    "Mixed_3b.",
+    "0.",
+)
+HEADS = {
+    "fc.weight": np.ones((5, 64), np.float32),
+    "fc.bias": np.ones(5, np.float32),
+    "lstm.weight_ih_l0": np.ones((8, 64), np.float32),
+}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize("kind", TORCH_WRITERS)
+def test_any_prefix_of_all_names_is_found_and_dropped(tmp_path, layers, kind, port, prefix):
+    tensors = {prefix + name: array for name, array in PORTS[port](layers).items()}
+    stored = files.read(TORCH_WRITERS[kind](tmp_path / "weights", tensors))
+    assert formats.equal(stored.layers, layers) and stored.beside == {}
+
+
+@pytest.mark.parametrize("prefix", ["", "i3d.", "module.basenet."])
+@pytest.mark.parametrize("kind", TORCH_WRITERS)
+def test_other_heads_are_left_out_and_told(tmp_path, layers, kind, prefix):
+    tensors = {prefix + name: array for name, array in formats.state_dict(layers).items()}
+    beside = {**HEADS, "num_batches_tracked": np.array(3)}
+    beside |= {prefix + name: array for name, array in HEADS.items()}
+    if prefix:
+        beside["gate.conv3d.weight"] = np.ones((4, 4, 1, 1, 1), np.float32)
+    path = TORCH_WRITERS[kind](tmp_path / "weights", {**beside, **tensors})
+    stored = files.read(path)
+    assert formats.equal(stored.layers, layers)
+    del beside["num_batches_tracked"]
+    assert stored.beside == {name: array.shape for name, array in beside.items()}
+
+
+def test_another_convolution_within_the_network_is_no_head(tmp_path, layers):
+    tensors = {f"i3d.{name}": array for name, array in formats.state_dict(layers).items()}
+    tensors["i3d.Mixed_3b.attention.weight"] = np.ones((4, 4, 1, 1, 1), np.float32)
+    stored = files.read(formats.write_torch_zip(tmp_path / "weights", tensors))
+    assert stored.layers.keys() - layers.keys() == {"Mixed_3b.attention.weight"}
+
+
+def nested(keys, state):
+    for key in reversed(keys):
+        state = formats.dictionary({"epoch": formats.integer(3), key: state})
+    return state
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [["net"], ["model_state"], ["state_dict"], ["model"], ["anything"], ["run", "weights", "best"]],
+    ids=".".join,
+)
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_a_state_dict_below_any_key_is_found(tmp_path, layers, kind, keys):
+    tensors = {f"module.i3d.{name}": array for name, array in formats.state_dict(layers).items()}
+    around = nested(keys, formats.state_opcodes(tensors, is_legacy=kind == "legacy"))
+    stored = files.read(TORCH_WRITERS[kind](tmp_path / "weights", tensors, around))
+    assert formats.equal(stored.layers, layers) and stored.beside == {}
+
+
+def test_of_a_checkpoint_the_network_is_taken_not_its_optimizer_nor_its_average(tmp_path, layers):
+    tensors = formats.state_dict(layers)
+    moments = {f"optimizer.{number}": array * 0 for number, array in enumerate(tensors.values())}
+    averages = {f"average.{name}": array * 0 for name, array in tensors.items()}
+    for key in ("state_dict", "model_state_dict", "model_state", "model", "net"):
+        around = {**averages, **moments, **{f"{key}.{name}": tensors[name] for name in tensors}}
+        stored = files.read(formats.write_safetensors(tmp_path / "weights", around))
+        assert formats.equal(stored.layers, layers)
+        assert len(stored.beside) > len(tensors)
+    # An average of the trained parameters alone is no whole network.
+    parameters = {name: array for name, array in averages.items() if ".running_" not in name}
+    around = {**parameters, **{f"best.{name}": array for name, array in tensors.items()}}
+    stored = files.read(formats.write_safetensors(tmp_path / "weights", around))
+    assert formats.equal(stored.layers, layers)
+
+
+@pytest.mark.parametrize("keys", [("rgb.", "flow."), ("state_dict.rgb.", "state_dict.flow.")])
+def test_two_networks_in_one_file_are_named(tmp_path, layers, keys):
+    tensors = {key + name: a for key in keys for name, a in formats.state_dict(layers).items()}
+    path = formats.write_torch_zip(tmp_path / "weights", tensors)
+    with pytest.raises(ValueError, match=f"holds 2 networks: {keys[0]}, {keys[1]}. Save one"):
+        files.read(path)
+
+
+@pytest.mark.parametrize("kind", TORCH_WRITERS)
+def test_another_network_is_told_by_its_names_and_shapes(tmp_path, kind):
+    tensors = {"net.conv1.weight": np.ones((64, 3, 7, 7), np.float32)}
+    tensors |= {f"net.layer{number}.bias": np.ones(number, np.float32) for number in range(20)}
+    path = TORCH_WRITERS[kind](tmp_path / "weights", tensors)
+    with pytest.raises(ValueError, match="not the state dict of one I3D") as error:
+        files.read(path)
+    assert "It holds net.conv1.weight (64, 3, 7, 7), net.layer0.bias (0,), " in str(error.value)
+    assert str(error.value).endswith("net.layer8.bias (8,), and 11 more.")
+
+
+def test_names_of_both_ports_in_one_network_are_refused(tmp_path, layers):
+    tensors = {**formats.state_dict(layers), **other_port(layers)}
+    with pytest.raises(ValueError, match="not the state dict of one I3D: it holds .* twice"):
+        files.read(formats.write_torch_zip(tmp_path / "weights", tensors))
 
 
 def test_half_precision_becomes_float32(tmp_path, layers):
@@ -166,6 +289,8 @@ def test_written_files_are_laid_out_as_published(tmp_path, layers):
         (b"", "it is empty"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"\n <html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS"),
+        (formats.safetensors({}, b"0"), "not a whole safetensors"),
         (b"\x1f\x8b\x08\x00", "archive"),
         (b"\x80\x04\x95", "PyTorch did not write"),
         (b"GARBAGE!", "begins with b'GARBAGE!'"),

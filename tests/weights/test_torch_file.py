@@ -1,5 +1,6 @@
 """weights/torch_file.py: state dicts in both formats of torch.save, damaged and hostile ones."""
 
+import collections
 import pickle
 import zipfile
 
@@ -14,6 +15,11 @@ TENSORS = {
     "a.half": np.linspace(-1, 1, 5).astype(np.float16),
     "a.double": np.array([1e-3, 1e3]),
     "a.num_batches_tracked": np.array(7, np.int64),
+    "a.mask": np.array([True, False]),
+    "a.bytes": np.array([0, 255], np.uint8),
+    "a.small": np.array([-128, 127], np.int8),
+    "a.short": np.array([-32768, 32767], np.int16),
+    "a.int": np.array([-(2**31), 2**31 - 1], np.int32),
 }
 WRITERS = {"zip": formats.write_torch_zip, "legacy": formats.write_torch_legacy}
 
@@ -28,11 +34,134 @@ def test_tensors_come_back_as_they_were_written(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_a_checkpoint_around_the_state_dict_is_opened(tmp_path, kind):
+def test_tensors_are_found_wherever_they_are_and_named_by_the_way(tmp_path, kind):
     state = formats.state_opcodes(TENSORS, is_legacy=kind == "legacy")
-    around = formats.dictionary({"epoch": formats.integer(3), "state_dict": state})
-    path = WRITERS[kind](tmp_path / "weights", TENSORS, around)
-    assert torch_file.read_state_dict(path).keys() == TENSORS.keys()
+    deep = b"]" + formats.integer(1) + b"a" + formats.dictionary({"net": state}) + b"a"
+    for around, prefix in (
+        (formats.dictionary({"epoch": formats.integer(3), "net": state}), "net."),
+        (formats.dictionary({"run": formats.dictionary({"": state})}), "run.."),
+        (deep, "1.net."),
+        (b"}" + formats.integer(0) + state + b"s", "0."),
+    ):
+        path = WRITERS[kind](tmp_path / "weights", TENSORS, around)
+        found = torch_file.read_state_dict(path)
+        assert list(found) == [prefix + name for name in TENSORS]
+        assert all(map(np.array_equal, found.values(), TENSORS.values()))
+        assert torch_file.tensor_shapes(path)[f"{prefix}a.weight"] == (2, 3, 4)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_only_the_wanted_tensors_are_read(tmp_path, kind):
+    path = WRITERS[kind](tmp_path / "weights", TENSORS)
+    found = torch_file.read_state_dict(path, ["a.double", "a.half"])
+    assert list(found) == ["a.double", "a.half"]
+    assert np.array_equal(found["a.double"], TENSORS["a.double"])
+
+
+BESIDE = {
+    "best": np.float64(0.9),
+    "epochs": np.int64(3),
+    "type": np.dtype("f4"),
+    "curve": np.arange(3.0),
+    "losses": [0.5, np.float32(0.25)],
+    "name": "i3d",
+    "milestones": collections.Counter([3, 3]),
+    "signs": {"hello", "thanks"},
+    "raw": b"\xff\x00",
+    "optimizer": {"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]},
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
+def test_numbers_of_numpy_strings_and_an_optimizer_may_lie_beside(tmp_path, kind, core):
+    beside = {name: formats.pickled_object(value) for name, value in BESIDE.items()}
+    beside = {name: value.replace(b"numpy._core", core) for name, value in beside.items()}
+    assert core + b".multiarray\nscalar" in beside["best"]
+    # As Python 2 wrote a number: bytes that are no text.
+    beside["old"] = (
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(U\x02f8K\x00K\x01tR"
+        b"(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbU\x08\x9a\x99\x99\x99\x99\x99\xb9?tR"
+    )
+    state = formats.state_opcodes(TENSORS, is_legacy=kind == "legacy")
+    path = WRITERS[kind](
+        tmp_path / "weights", TENSORS, formats.dictionary({**beside, "net": state})
+    )
+    found = torch_file.read_state_dict(path)
+    assert list(found) == [f"net.{name}" for name in TENSORS]
+    assert all(map(np.array_equal, found.values(), TENSORS.values()))
+
+
+HARMLESS = {
+    # Of these NumPy would make eight terabytes, or open the pickle within.
+    "numpy.ndarray": b"cnumpy\nndarray\n(" + formats.integers((2**20, 2**20)) + b"tR",
+    "numpy.core.multiarray.scalar": b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n("
+    + formats.text("O")
+    + b"tR"
+    + formats.pickled_object(b"cposix\nsystem\n(S'touch executed'\ntR.")
+    + b"tR",
+    "numpy.core.multiarray._reconstruct": b"cnumpy.core.multiarray\n_reconstruct\n("
+    + b"cnumpy\nndarray\n"
+    + formats.integers((2**20, 2**20))
+    + formats.text("b")
+    + b"tR",
+    "_codecs.encode": b"c_codecs\nencode\n(" + formats.text("a") + formats.text("nowhere") + b"tR",
+    "attributes": b"cnumpy\ndtype\n" + formats.dictionary({"__call__": b"N", "kind": b"N"}) + b"b",
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_may_lie_beside_is_never_made(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    state = formats.state_opcodes(TENSORS)
+    opcodes = formats.dictionary({"beside": HARMLESS[name], "net": state})
+    path = formats.write_torch_zip(tmp_path / "weights", TENSORS, opcodes)
+    assert list(torch_file.read_state_dict(path)) == [f"net.{each}" for each in TENSORS]
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "message"),
+    [
+        (formats.integer(3), "holds no PyTorch tensors. What it holds: int."),
+        (formats.dictionary({}), "What it holds: OrderedDict."),
+        (b"}q\x01" + formats.text("self") + b"h\x01s", "What it holds: nothing."),
+        (
+            formats.pickled_object({"epoch": 3, "net": {"w": np.arange(3.0), "b": None}}),
+            r"epoch \(int\), net.w \(numpy._core.multiarray._reconstruct\), net.b \(NoneType\)\.",
+        ),
+        (
+            formats.pickled_object({f"key{number}": [1] for number in range(30)}),
+            r"key0 \(list\), .*key9 \(list\), and 20 more\.",
+        ),
+    ],
+)
+def test_a_file_without_tensors_is_told_by_what_is_in_it(tmp_path, opcodes, message):
+    path = formats.write_torch_zip(tmp_path / "weights", TENSORS, opcodes)
+    with pytest.raises(ValueError, match=message) as error:
+        torch_file.read_state_dict(path)
+    assert "not a whole" not in str(error.value)
+
+
+FLOAT = formats.tensor(formats.storage("0", "Float", 24), 0, (24,), (1,))
+NAMES = {
+    "too long": formats.dictionary({"a" * 2000: FLOAT}),
+    "twice": formats.dictionary({"a": formats.dictionary({"b": FLOAT}), "a.b": FLOAT}),
+    "too many": formats.pickled_object(dict.fromkeys(range(torch_file.MAX_LEAVES + 2))),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_malformed_names_are_refused(tmp_path, name):
+    path = formats.write_torch_zip(tmp_path / "weights", TENSORS, NAMES[name])
+    with pytest.raises(ValueError, match="its names are malformed"):
+        torch_file.read_state_dict(path)
+
+
+def test_a_dictionary_in_itself_ends(tmp_path):
+    opcodes = b"}q\x01" + formats.text("self") + b"h\x01s" + formats.text("a") + FLOAT + b"s"
+    path = formats.write_torch_zip(tmp_path / "weights", TENSORS, opcodes)
+    assert list(torch_file.read_state_dict(path)) == ["a"]
 
 
 def test_bfloat16_and_views_into_one_storage(tmp_path):
@@ -57,7 +186,9 @@ CALLS = {
     "os.system": formats.text("os") + formats.text("system") + b"\x93",
     "torch.load": b"ctorch\nload\n",
     "torch.storage._load_from_bytes": b"ctorch.storage\n_load_from_bytes\n",
-    "numpy.core.multiarray.scalar": b"cnumpy.core.multiarray\nscalar\n",
+    "numpy.load": b"cnumpy\nload\n",
+    "numpy.core.multiarray.fromfile": b"cnumpy.core.multiarray\nfromfile\n",
+    "_codecs.open": b"c_codecs\nopen\n",
     "__main__.InceptionI3d": b"c__main__\nInceptionI3d\n",
 }
 
@@ -90,7 +221,6 @@ MALFORMED = {
     "attributes for a function": b"ctorch._utils\n_rebuild_tensor_v2\n"
     + formats.dictionary({"__defaults__": b"N"})
     + b"b",
-    "no tensor": formats.integer(3),
 }
 
 
