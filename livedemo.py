@@ -13,6 +13,8 @@ the networks, or of a large I3D a third of them, are left to run when the record
 the window tells the keys.
 """
 
+from common import command_line  # isort: split
+
 import functools
 import json
 import sys
@@ -20,8 +22,7 @@ import time
 import warnings
 
 import predict
-from common import command_line
-from common.command_line import COUNT, SHARE
+from common.command_line import COUNT, SHARE, quote
 from common.video import read_clip
 from inference import run_folder
 from live.camera import OPTIONS, WAIT_SECONDS, Camera, check_file, is_device
@@ -29,20 +30,29 @@ from live.picture import View, draw
 from live.recognition import Recognition, Result
 from live.session import LiveSession
 from live.state import State
-from live.window import Window
+from live.window import Window, can_write
 
 TITLE = "Sign language recognition"
 DEFAULT_THRESHOLD = 0.5
 
 
-def run_window(run, source, engine, tell, unpaced=False, is_continuous=False, **settings):
-    """The live demo in a window, until the person quits."""
+def run_window(run, source, engine, tell, unpaced=False, is_continuous=False, hint="", **settings):
+    """The live demo in a window, until the person quits.
+
+    Args:
+        hint: what to do where there can be no window.
+
+    Raises:
+        OSError: no window can be opened here.
+    """
     started = time.monotonic()
-    window = Window(TITLE)
+    window = Window(TITLE, hint)
     window.show(draw(View(heading="STARTING ...", message=f"Opening {run.folder} ...")))
     window.key()
     camera, recognition = Camera(source, unpaced), Recognition(run, engine)
     live = LiveSession(camera, recognition, window, tell, **settings)
+    for sign in run.signs:  # fonts are looked for now, and not in the middle of an answer
+        can_write(sign.name)
     is_new = True
     while not live.demo.wants_quit:
         live.step()
@@ -152,7 +162,10 @@ def main(argv=None):
     if is_file:
         check_file(args.camera)
     if not args.headless:
-        run_window(*place, **flow_of_time, **settings)
+        typed = " ".join(quote(word) for word in (sys.argv[1:] if argv is None else argv))
+        command = f"python livedemo.py {typed} --headless".replace("  ", " ")
+        hint = f"Signs are named without a window, too: `{command}`."
+        run_window(*place, **flow_of_time, hint=hint, **settings)
     elif is_file and not args.continuous and not args.recordings:
         recognise_file(*place, mirror=args.mirror)
     else:

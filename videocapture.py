@@ -7,20 +7,24 @@ reads   a camera; data_set/<dataset>/class.csv where no --sign is given
 writes  data_set/<dataset>/train/<sign>/0001.avi ...
 
 Space counts down, a flash and a beep start the recording, and each clip is shown again: Space keeps
-it, r records it anew; Esc stops. Clips are numbered on and never overwritten. They hold all that
-the camera saw, of which networks see what is in the box; only the window is mirrored.
+it, r records it anew; Esc stops, u deletes the clip that was kept last, `?` tells the keys. Clips
+are numbered on and never overwritten. They hold all that the camera saw, of which networks see what
+is in the box; only the window is mirrored.
 """
 
+from common import command_line  # isort: split
+
 import concurrent.futures
+import contextlib
 import math
 import sys
 from pathlib import Path
 
 import cv2
 
-from common import class_list, command_line, disk
+from common import class_list, disk
 from common import dataset as data
-from common.command_line import COUNT, POSITIVE
+from common.command_line import COUNT, POSITIVE, quote
 from common.presets import PRESETS
 from live.camera import (
     BLACK,
@@ -32,7 +36,18 @@ from live.camera import (
     probe_cameras,
 )
 from live.capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
-from live.picture import BLUE, GREEN, ORANGE, PURPLE, RED, WHITE, View, draw, network_box
+from live.picture import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SLATE,
+    WHITE,
+    View,
+    draw,
+    network_box,
+)
 from live.recording import FOURCC
 from live.state import FROZEN_SECONDS
 from live.window import Window
@@ -42,25 +57,44 @@ TITLE = "Record your signs"
 PRESET = PRESETS["laptop"]
 FLASH_SECONDS = 0.15
 FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
-KEYS = "Space: record   q: quit"
-KEYS_OF_STOP = "Esc: stop   q: quit"
+KEYS = "Space: record   u: delete the last one   ?: help   q: quit"
+KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
+KEYS_OF_REVIEW = "Space: keep   r: redo   ?: help   q: quit without it"
+HELP = [
+    ("Space", "count down, then record {seconds:g} seconds; afterwards: keep the clip"),
+    ("r", "record the clip anew that is shown again"),
+    ("u", "delete the clip that was kept last, to record it again"),
+    ("Esc", "stop"),
+    ("?", "this help; any key closes it"),
+    ("q", "quit; what was kept stays"),
+    ("", ""),
+    ("", "The picture is mirrored for you; clips hold all that the camera saw."),
+    ("", "Networks see what is in the box."),
+]
+MIN_SIGNS = 2  # that a network can tell apart
+SENSIBLE_CLIPS = 10  # of each sign
 
 
 def view_of(capture, camera, shot, now):
     """The `View` of a moment."""
+    if capture.shows_help:
+        lines = [(key, text.format(seconds=capture.seconds)) for key, text in HELP]
+        return View("HELP", SLATE, lines=lines, keys="any key: back   q: quit")
     passed = max(0.0, now - capture.since)
     view = View(keys=KEYS, corner=f"{camera.fps:.0f} fps")
-    clip = f"{capture.sign}, clip {capture.number} of {capture.num_clips}"
+    in_all = f"{min(capture.num_kept + 1, capture.num_wanted)} of {capture.num_wanted} in all"
+    view.note = f"clip {capture.number} of {capture.num_clips} · {in_all}"
     if shot:
         view.camera = cv2.flip(shot.image, 1)
         view.box = network_box(shot.image.shape, PRESET.frame_size, PRESET.input_size)
     if camera.problem and capture.state is not State.REVIEW:
         view.heading, view.color, view.lines = "NO CAMERA", PURPLE, [("", camera.problem)]
+        view.keys = "?: help   q: quit"
     elif capture.state is State.READY:
-        view.heading, view.color = f"READY: {clip}", GREEN
+        view.heading, view.color = f"READY: {capture.sign}", GREEN
         view.message = "Press Space, then sign inside the box, which is what networks see."
     elif capture.state is State.COUNTDOWN:
-        view.heading, view.color = f"GET READY: {clip}", ORANGE
+        view.heading, view.color = f"GET READY: {capture.sign}", ORANGE
         view.big = str(max(1, math.ceil(COUNTDOWN_SECONDS - passed)))
         view.keys = KEYS_OF_STOP
     elif capture.state is State.RECORDING:
@@ -72,10 +106,10 @@ def view_of(capture, camera, shot, now):
             view.camera[:] = WHITE
     else:
         number = int(passed / capture.seconds * FRAMES_SHOWN_AGAIN) % FRAMES_SHOWN_AGAIN
-        view.heading, view.color = f"KEEP IT? {clip}", BLUE
+        view.heading, view.color = f"KEEP IT? {capture.sign}", BLUE
         view.camera, view.box = cv2.flip(capture.recording.picked[number], 1), None
         view.message = "This is what was recorded."
-        view.keys = "Space: keep   r: redo   q: quit without it"
+        view.keys = KEYS_OF_REVIEW
     return view
 
 
@@ -84,8 +118,9 @@ class Session:
 
     def __init__(self, camera, window, clips, signs, num_clips, seconds):
         self.camera, self.window = camera, window
-        self.capture = Capture(signs, num_clips, seconds, self._save)
+        self.capture = Capture(signs, num_clips, seconds, self._save, self._undo)
         self._clips = clips
+        self._kept = []  # paths of this sitting's clips
         self._shot = None
         self._message = ""
         self._saver = concurrent.futures.ThreadPoolExecutor(1)
@@ -118,11 +153,28 @@ class Session:
         self._message = "Saving ..."
         self._saving = self._saver.submit(self._clips.save, sign, recording)
 
+    def _undo(self):
+        """Deletes the clip that was kept last; returns whether."""
+        if not self._kept:
+            self._message = "Nothing that was kept in this sitting is left to delete."
+            return False
+        path = self._kept[-1]
+        try:
+            self._clips.remove(path)
+        except OSError as error:
+            self._message = f"Not deleted: {error}"
+        else:
+            self._kept.pop()
+            self._message = f"Deleted {path.as_posix()}: press Space to record it again."
+        print(self._message, flush=True)
+        return path not in self._kept
+
     def _check_saving(self, now):
         if self._saving is None or not self._saving.done():
             return
         try:
-            self._message = f"Kept as {self._saving.result().as_posix()}"
+            self._kept.append(self._saving.result())
+            self._message = f"Kept as {self._kept[-1].as_posix()}"
             print(self._message, flush=True)
             self.capture.saved(now)
         except (OSError, ValueError, cv2.error) as error:
@@ -136,7 +188,7 @@ class Session:
         if self._shot and is_black(self._shot.image):
             view.message = BLACK
         view.message = self._message or view.message
-        self.window.show(draw(view))
+        self.window.show(draw(view, self.window.scale))
         key = self.window.key()
         if key:
             self._message = ""
@@ -145,10 +197,22 @@ class Session:
 
 
 def record(dataset, signs, num_clips, source, seconds=PRESET.seconds, suffix=".avi"):
-    """Records clips in a window until all are there or the person quits; returns how many."""
-    busy = f"Another videocapture.py records into {dataset.video_dir}. Quit it first."
-    with disk.lock(dataset.video_dir / ".recording.lock", busy):
-        window = Window(TITLE)
+    """Records clips in a window until all are there or the person quits; returns how many.
+
+    Raises:
+        OSError: no window can be opened here.
+        ValueError: another process records into the data set.
+    """
+    folder = dataset.video_dir
+    busy = f"Another videocapture.py records into {folder}. Quit it first."
+    # Beside the data set: there is none before a clip was kept.
+    lock = disk.lock(folder.with_name(f".{folder.name}.recording.lock"), busy, remove=True)
+    with (
+        _no_empty_folders(folder.parent),
+        lock,
+        _no_empty_folders(folder / "train", folder),
+    ):
+        window = Window(TITLE, _hint_without_window(folder))
         window.show(draw(View(heading="STARTING ...", message="Opening the camera ...")))
         clips = ClipFolder(dataset, suffix)
         session = Session(Camera(source), window, clips, signs, num_clips, seconds)
@@ -156,6 +220,23 @@ def record(dataset, signs, num_clips, source, seconds=PRESET.seconds, suffix=".a
             session.step()
         session.close()
     return session.capture.num_kept
+
+
+@contextlib.contextmanager
+def _no_empty_folders(*folders):
+    """Removes the folders that came into being inside and hold nothing at its end."""
+    new = [folder for folder in folders if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _hint_without_window(folder):
+    place = quote(folder / "train" / "SIGN")
+    return f"Recording needs one; videos that you have already can be copied into {place}/."
 
 
 def list_cameras():
@@ -203,12 +284,28 @@ def main(argv=None):
     suffix = f".{args.format}"
     num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix)
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
-    if not num_kept:
-        return 0
-    is_trained = (run_dir(dataset, "i3d") / "run.json").is_file()
-    restart = " --restart" if is_trained else ""
-    print(f"Next: python pipeline_i3d.py {dataset.flags()}{restart}, then python livedemo.py")
+    if num_kept:
+        tell_next(dataset, args.camera)
     return 0
+
+
+def tell_next(dataset, source):
+    """Prints the commands that lead from clips to the live demo."""
+    camera = "" if source == OPTIONS["camera"].default else f" --camera {quote(source)}"
+    signs = {clip.label for clip in dataset.videos() if clip.split == "train"}
+    if len(signs) < MIN_SIGNS:
+        print(
+            f"Training needs at least {MIN_SIGNS} signs, of about {SENSIBLE_CLIPS} clips each; "
+            f"so far there is {', '.join(signs)}."
+        )
+    print("Next:")
+    if len(signs) < MIN_SIGNS:
+        flags = f"--dataset {quote(dataset.name)} --sign ANOTHER_SIGN --clips {SENSIBLE_CLIPS}"
+        print(f"  python videocapture.py {flags}{camera}")
+    model = run_dir(dataset, "i3d")
+    restart = " --restart" if (model / "run.json").is_file() else ""
+    print(f"  python pipeline_i3d.py {dataset.flags()}{restart}")
+    print(f"  python livedemo.py --model {quote(model)}{camera}")
 
 
 def parse_arguments(argv):

@@ -68,6 +68,7 @@ class CountingWindow:
 
     def __init__(self, window):
         self._window = window
+        self.scale = 1.0
         self.times = []
 
     def show(self, canvas):

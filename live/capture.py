@@ -1,8 +1,10 @@
 """Recording clips of one sign after the other: what comes next, and where a kept clip goes.
 
 READY -Space-> COUNTDOWN -> RECORDING -> REVIEW -Space-> SAVING -> READY ... DONE
+  -u-> the clip before
 """
 
+import contextlib
 import enum
 import os
 
@@ -30,16 +32,23 @@ class Capture:
         num_clips: of each sign.
         seconds: of a clip.
         save: called with (sign, `Recording`) when a clip is kept.
+        undo: called to delete the clip that was kept last; returns whether it is gone.
     """
 
-    def __init__(self, signs, num_clips, seconds, save):
+    def __init__(self, signs, num_clips, seconds, save, undo=None):
         self.state, self.since = State.READY, 0.0
         self.num_kept = 0
         self.recording = None
+        self.shows_help = False
         self.wants_quit = False
         self.signs, self.num_clips, self.seconds = signs, num_clips, seconds
-        self._save = save
+        self._save, self._undo = save, undo
         self._shown = None
+
+    @property
+    def num_wanted(self):
+        """Number of clips of all signs."""
+        return len(self.signs) * self.num_clips
 
     @property
     def sign(self):
@@ -51,8 +60,11 @@ class Capture:
         return self.num_kept % self.num_clips + 1
 
     def key(self, key, now):
-        if key == "q":
-            self.wants_quit = True
+        if self.shows_help:
+            self.shows_help = False
+            self.wants_quit = key == "q"
+        elif key in ("q", "?"):
+            self.wants_quit, self.shows_help = key == "q", key == "?"
         elif self.state is State.REVIEW and key in (" ", "k"):
             self._save(self.sign, self.recording)
             self._enter(State.SAVING, now)
@@ -60,13 +72,15 @@ class Capture:
             self._enter(State.COUNTDOWN, now)
         elif self.state is State.READY and key == " " and self._shown:
             self._enter(State.COUNTDOWN, now)
+        elif self.state is State.READY and key == "u":
+            self.num_kept -= self._undo()
         elif key == ESCAPE:
             self._stop(now)
 
     def saved(self, now):
         """The clip that was kept is on disk."""
         self.num_kept += 1
-        is_last = self.num_kept == len(self.signs) * self.num_clips
+        is_last = self.num_kept == self.num_wanted
         self._enter(State.DONE if is_last else State.READY, now)
 
     def not_saved(self, now):
@@ -131,6 +145,13 @@ class ClipFolder:
             target = folder / f"{self.next_number(folder):04d}{self._suffix}"
             os.rename(clip, target)
         return target
+
+    @staticmethod
+    def remove(path):
+        """Deletes a clip, and the folder of its sign with the last one; class.csv stays."""
+        path.unlink()
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()
 
     @staticmethod
     def next_number(folder):

@@ -16,6 +16,9 @@ from common.video import open_video, write_image
 RECORDING_DIR = Path("recording")
 JPEG_QUALITY = 95  # of the frames that wait in memory to be written as a video
 HIGHEST_FPS = 30.0
+MOTION_SIZE = (80, 60)  # width, height of the small pictures that motion is looked for in
+NOISE_LEVELS = 12  # of 255: a smaller change is no motion
+LEAST_MOTION = 5e-4  # of all that may change; what is less is hardly a sign
 FOURCC = {".avi": "MJPG", ".mp4": "mp4v"}
 
 
@@ -71,6 +74,8 @@ class Recording:
         self._num_frames = num_frames
         self._picker = Picker(start, seconds / num_frames, shown)
         self._video = Video() if keep_video else None
+        self._motion = np.zeros(MOTION_SIZE[::-1])  # where, in levels
+        self._small = None  # the newest picked frame, gray and small
         if shown and keep_video:
             self._video.add(start, shown.image)
 
@@ -88,10 +93,33 @@ class Recording:
         """Returns the images that are picked because it is `now`."""
         return self._keep(self._picker.advance(min(now, self.end)))
 
+    def motion_outside(self, box):
+        """The share of the motion so far that was outside a part of the picture; 0 without motion.
+
+        Args:
+            box: (top, left, height, width) in shares of the picture.
+        """
+        size = np.tile(self._motion.shape, 2)
+        top, left, height, width = np.rint(np.multiply(box, size)).astype(int)
+        inside = self._motion[top : top + height, left : left + width].sum()
+        total = self._motion.sum()
+        most = 255 * self._motion.size * max(1, len(self.picked) - 1)
+        return 1 - inside / total if total > LEAST_MOTION * most else 0.0
+
     def _keep(self, images):
         images = images[: self._num_frames - len(self.picked)]
         self.picked += images
+        for image in images:
+            self._add_motion(image)
         return images
+
+    def _add_motion(self, image):
+        small = cv2.resize(image, MOTION_SIZE, interpolation=cv2.INTER_AREA)
+        small = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+        if self._small is not None:
+            change = cv2.absdiff(small, self._small)
+            self._motion += np.where(change > NOISE_LEVELS, change, 0)
+        self._small = small
 
     def write_video(self, path):
         """Writes all frames to the new video file `path`, at a constant frame rate.

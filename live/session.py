@@ -86,6 +86,7 @@ class LiveSession:
         self.demo.frame(shot)
         if not is_black(shot.image):
             self._black_since, self._told_black = None, False
+            self.demo.take_back(BLACK)
         elif self._black_since is None:
             self._black_since = shot.seconds
         elif shot.seconds - self._black_since > BLACK_SECONDS and not self._told_black:
@@ -131,7 +132,7 @@ class LiveSession:
     def _draw(self, now):
         self._drawn = time.monotonic()
         view = view_of(self.demo, self.recognition, self.camera, self.shot, now, self.mirror)
-        self.window.show(draw(view))
+        self.window.show(draw(view, self.window.scale))
 
     def _look_at_keys(self):
         key = self.window.key()

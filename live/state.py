@@ -18,6 +18,8 @@ STEADY_ANSWERS = 3  # that agree, before a sign of the sliding window is announc
 FROZEN_SECONDS = 1.5  # without a picture, after which a recording is of no use
 NO_SIGN = "no_gesture"  # label or name of the class of clips in which nobody signs
 ESCAPE = "\x1b"
+CAMERA_IS_BACK = "The camera is back."
+NO_PICTURE = "One moment: the camera has not shown a picture yet."
 
 
 class State(enum.Enum):
@@ -119,10 +121,12 @@ class Demo:
 
     def frame(self, shot):
         """The camera delivered a `Shot`."""
+        for untrue in (self._told_problem, NO_PICTURE):
+            self.take_back(untrue)
         self._told_problem = None
         if self.state is State.LOST:
             self._enter(State.READY if self._is_loaded else State.LOADING, shot.seconds)
-            self.tell("The camera is back.", shot.seconds)
+            self.tell(CAMERA_IS_BACK, shot.seconds)
         # What the time has brought up to this picture does not see it yet.
         self._pass_time(shot.seconds)
         if self.state is State.RECORDING:
@@ -146,6 +150,7 @@ class Demo:
             if self.state is State.RECORDING:
                 self.recording = self.result = None
                 self.tell("The recording was dropped: the camera was lost in the middle.", now)
+            self.take_back(CAMERA_IS_BACK)
             self._enter(State.LOST, now)
         if self.state is not State.LOST and problem != self._told_problem:
             self.tell(problem, now)
@@ -178,6 +183,11 @@ class Demo:
         """Shows a message for a while."""
         self._notice, self._notice_until = notice, now + NOTICE_SECONDS
 
+    def take_back(self, notice):
+        """Ends a message that is true no more."""
+        if self._notice == notice:
+            self._notice = None
+
     def notice(self, now):
         """The message to show, or None."""
         return self._notice if now < self._notice_until else None
@@ -191,13 +201,15 @@ class Demo:
         return int(share * self.num_frames) % self.num_frames
 
     def _enter(self, state, now):
+        if state in (State.COUNTDOWN, State.CONTINUOUS):
+            self._notice = None  # it was about what was before
         self.state, self.since = state, now
 
     def _start(self, now):
         if self.state in RESTING and self._shown:
             self._enter(State.COUNTDOWN, now)
         elif self.state in RESTING:
-            self.tell("One moment: the camera has not shown a picture yet.", now)
+            self.tell(NO_PICTURE, now)
         elif self.state is State.LOADING:
             self.tell("One moment: the networks are being opened.", now)
 

@@ -3,8 +3,20 @@
 import cv2
 import numpy as np
 
-from live.picture import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, SLATE, View, network_box
+from live.picture import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    SLATE,
+    View,
+    kept_part,
+    network_box,
+)
 from live.state import COUNTDOWN_SECONDS, State
+from live.window import can_write
 
 NUM_ROWS = 3
 KEYS = "Space: record   c: continuous   ?: help   q: quit"
@@ -26,6 +38,11 @@ DRAWN_SIGNERS = (
     "This model was trained on drawn signers and knows no others. Record your own signs: "
     "python videocapture.py"
 )
+DRAWN_SIGNERS_SHORT = "trained on drawn signers"
+FLOW_LATER = "optical flow: while recording"
+IN_THE_BOX = "Sign inside the box: the network sees no more."
+MOTION_OUTSIDE = 0.25  # share of a recording's motion outside the box, from which on it is told
+OUTSIDE = "Much of the motion was outside the box: step back, or to the middle."
 
 
 def view_of(demo, recognition, camera, shot, now, is_mirrored):
@@ -44,9 +61,9 @@ def view_of(demo, recognition, camera, shot, now, is_mirrored):
         return View("HELP", SLATE, lines=lines, keys="any key: back   q: quit")
     view = View(keys=KEYS, corner=_corner(camera, recognition))
     if shot:
-        view.camera = for_the_eye(shot.image, is_mirrored)
-        preset = recognition.run.preset
-        view.box = network_box(shot.image.shape, preset.frame_size, preset.input_size)
+        _put_camera(view, shot.image, recognition.run.preset, is_mirrored)
+    if knows_drawn_signers(recognition.run):
+        view.note = DRAWN_SIGNERS_SHORT
     _SHOW[demo.state](view, demo, recognition, now, is_mirrored)
     if demo.state is State.LOST:
         view.lines = [("", camera.problem or "The camera is being opened again.")]
@@ -57,6 +74,16 @@ def view_of(demo, recognition, camera, shot, now, is_mirrored):
 def for_the_eye(image, is_mirrored):
     """A picture as in a mirror."""
     return image if is_mirrored else cv2.flip(image, 1)
+
+
+def knows_drawn_signers(run):
+    """Whether a model was trained on drawn signers alone."""
+    return run.dataset.startswith("toysigns")
+
+
+def shown_name(label, name):
+    """A sign's name, or its label where fonts have letters for that alone."""
+    return label if can_write(label) and not can_write(name) else name
 
 
 def _corner(camera, recognition):
@@ -72,45 +99,48 @@ def _show_loading(view, demo, recognition, now, is_mirrored):
 
 def _show_ready(view, demo, recognition, now, is_mirrored):
     view.heading, view.color = "READY: press Space", GREEN
-    if recognition.run.dataset.startswith("toysigns"):
+    view.rows = [(IN_THE_BOX, None, False)]
+    if knows_drawn_signers(recognition.run):
         view.message = DRAWN_SIGNERS
 
 
 def _show_countdown(view, demo, recognition, now, is_mirrored):
     left = COUNTDOWN_SECONDS - demo.seconds_in_state(now)
     view.heading, view.color = "GET READY", ORANGE
+    view.rows = [(IN_THE_BOX, None, False)]
     view.big = f"{max(1, int(np.ceil(left)))}"
     view.keys = KEYS_OF_STOP
 
 
 def _show_recording(view, demo, recognition, now, is_mirrored):
     left = max(0.0, demo.seconds - demo.seconds_in_state(now))
-    view.heading, view.color, view.is_split = "RECORDING: sign now", RED, True
+    view.heading, view.color = "RECORDING: sign now", RED
     view.bar, view.bar_text = left / demo.seconds, f"{left:.1f} s left"
+    view.message = _motion_hint(demo, recognition)
     _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
     view.keys = KEYS_OF_STOP
 
 
 def _show_thinking(view, demo, recognition, now, is_mirrored):
-    view.heading, view.color, view.is_split = "THINKING ...", BLUE, True
+    view.heading, view.color = "THINKING ...", BLUE
     view.bar, view.bar_text = 1.0, "recorded; the network is at work"
     _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
     view.keys = "q: quit"
 
 
 def _show_answer(view, demo, recognition, now, is_mirrored):
-    view.is_split, view.keys = True, KEYS_OF_ANSWER
+    view.color, view.keys = SKY, KEYS_OF_ANSWER
     answer = demo.result.answer
     sure = demo.is_sure(answer)
-    view.heading = f"ANSWER: {answer.ranking[0][1]}" if sure else "ANSWER: not sure"
-    view.color = SKY
     view.rows = [
-        (name, probability, sure and number == 0)
-        for number, (_, name, probability) in enumerate(answer.ranking[:NUM_ROWS])
+        (shown_name(label, name), probability, sure and number == 0)
+        for number, (label, name, probability) in enumerate(answer.ranking[:NUM_ROWS])
     ]
+    view.heading = f"ANSWER: {view.rows[0][0]}" if sure else "ANSWER: not sure"
     view.message = f"{demo.result.seconds:.2f} s after the recording"
     if not sure:
         view.message += f"; every sign is below {100 * demo.threshold:.0f} %"
+    view.message += f". {_motion_hint(demo, recognition)}"
     _put_flow(view, recognition.flow_pictures, demo.replayed_frame(now), is_mirrored)
 
 
@@ -118,18 +148,19 @@ def _show_replay(view, demo, recognition, now, is_mirrored):
     _show_answer(view, demo, recognition, now, is_mirrored)
     number = demo.replayed_frame(now)
     view.heading = f"REPLAY: frame {number + 1} of {demo.num_frames}"
-    view.camera, view.box = for_the_eye(demo.recording.picked[number], is_mirrored), None
+    _put_camera(view, demo.recording.picked[number], recognition.run.preset, is_mirrored)
 
 
 def _show_continuous(view, demo, recognition, now, is_mirrored):
-    view.heading, view.color, view.is_split = "CONTINUOUS: sign at any time", BLUE, True
+    view.heading, view.color = "CONTINUOUS: sign at any time", BLUE
     view.keys = "c: stop   ?: help   q: quit"
     _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
     filled = demo.seconds_in_state(now) / demo.seconds
     if filled < 1:
         view.bar, view.bar_text = filled, f"the first {demo.seconds:.0f} seconds ..."
     elif demo.steady.sign:
-        view.rows = [(*demo.steady.sign[1:], True)]
+        label, name, probability = demo.steady.sign
+        view.rows = [(shown_name(label, name), probability, True)]
     else:
         view.rows = [("no sign, or not sure", None, False)]
     if rate := recognition.answers_per_second:
@@ -146,11 +177,29 @@ def _show_failed(view, demo, recognition, now, is_mirrored):
     view.keys = "q: quit"
 
 
+def _put_camera(view, image, preset, is_mirrored):
+    """As much of the camera as its flow will show, so that nothing moves when that comes."""
+    image = kept_part(image, preset.frame_size)
+    view.camera = for_the_eye(image, is_mirrored)
+    view.box = network_box(image.shape, preset.frame_size, preset.input_size)
+    view.is_split, view.caption = True, view.caption or FLOW_LATER
+
+
 def _put_flow(view, pictures, number, is_mirrored):
     """The flow beside the camera, mirrored like it; its colours stay those of the true motion."""
-    view.caption = "optical flow"
-    if pictures:
-        view.beside = for_the_eye(pictures[min(number, len(pictures) - 1)], is_mirrored)
+    if pictures and view.camera is not None:
+        picture = kept_part(pictures[min(number, len(pictures) - 1)], view.camera.shape[:2])
+        view.beside, view.caption = for_the_eye(picture, is_mirrored), "optical flow"
+
+
+def _motion_hint(demo, recognition):
+    """What to do about motion that the network does not see, or ""."""
+    if not demo.recording or not demo.recording.picked:
+        return ""
+    preset = recognition.run.preset
+    shape = demo.recording.picked[0].shape
+    box = network_box(shape, preset.frame_size, preset.input_size)
+    return OUTSIDE if demo.recording.motion_outside(box) > MOTION_OUTSIDE else ""
 
 
 _SHOW = {

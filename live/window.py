@@ -1,48 +1,84 @@
-"""A window on the desktop, with its keys; or what stands in the way of one."""
+"""What the desktop offers: a window with its keys, fonts for any script; or what stands in the way.
+
+Text is written in DejaVu Sans, which Matplotlib brings along, and in the system's fonts where that
+has no such letters. What no font has is spelled out in Latin letters.
+"""
 
 import ctypes
+import functools
+import importlib.util
+import itertools
 import os
+import re
 import socket
 import sys
 import time
+import unicodedata
 from pathlib import Path
 
 import cv2
-
-from live import picture
+from PIL import Image, ImageDraw, ImageFont, features
 
 X11_PORT = 6000
 CONNECT_SECONDS = 2.0
-HINT = "Signs are named without a window, too: `python livedemo.py --headless`."
+
+FONT_DIR = Path(*importlib.util.find_spec("matplotlib").submodule_search_locations)
+FONT_DIR = FONT_DIR / "mpl-data" / "fonts" / "ttf"  # found without importing it, which is slow
+FONT, BOLD_FONT = str(FONT_DIR / "DejaVuSans.ttf"), str(FONT_DIR / "DejaVuSans-Bold.ttf")
+BLANK_FONTS = re.compile("lastresort|adobeblank|tofu|fallback", re.I)  # have a box for everything
+ORNATE = re.compile("bold|black|thin|light|italic|oblique|serif|mono|condensed", re.I)
+# Pillow's, which orders letters from right to left and joins them, where it has it.
+HAS_SHAPING = features.check("raqm")
+EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA", "BOPOMOFO")  # first words of letters' names
+NO_CHARACTER = "\U0010fffe"
 
 
 class Window:
     """A window that shows pictures and hands out keys.
 
+    Args:
+        title: of the window.
+        hint: what to do where there can be none.
+
     Raises:
-        OSError: no window can be opened here.
+        OSError: no window can be opened here; the message ends with `hint`.
     """
 
-    def __init__(self, title):
-        check_display()
+    def __init__(self, title, hint=""):
+        check_display(hint)
         # Qt would tell the terminal about fonts that OpenCV does not use.
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
         self._title = title
-        self._is_shown = False
+        self._first_size = None  # width, height of the first picture
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-            cv2.resizeWindow(title, picture.WIDTH, picture.HEIGHT)
         except cv2.error as error:
             raise OSError(
                 "This OpenCV cannot open windows (the wheel opencv-contrib-python-headless is "
-                f"installed). {HINT}"
+                f"installed). {hint}".rstrip()
             ) from error
 
     def show(self, canvas):
-        """Shows uint8 BGR `(height, width, 3)`."""
-        if not self.is_closed:
-            cv2.imshow(self._title, canvas)
-            self._is_shown = True
+        """Shows uint8 BGR `(height, width, 3)`; the window is as large as the first one."""
+        if self.is_closed:
+            return
+        if self._first_size is None:
+            self._first_size = canvas.shape[1::-1]
+            cv2.resizeWindow(self._title, *self._first_size)
+        cv2.imshow(self._title, canvas)
+
+    @property
+    def scale(self):
+        """How much larger than its first picture the window is by now, along the tighter side."""
+        if self._first_size is None:
+            return 1.0
+        try:
+            *_, width, height = cv2.getWindowImageRect(self._title)
+        except cv2.error:  # it was closed
+            return 1.0
+        # An iconified window has no size, and some systems do not tell it.
+        is_known = width > 0 and height > 0
+        return min(width / self._first_size[0], height / self._first_size[1]) if is_known else 1.0
 
     def key(self):
         """The key that was pressed, a lower-case character such as `state.ESCAPE`; or None."""
@@ -55,7 +91,7 @@ class Window:
     @property
     def is_closed(self):
         """Whether the person has closed the window."""
-        if not self._is_shown:
+        if self._first_size is None:
             return False
         try:
             return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
@@ -66,17 +102,62 @@ class Window:
         cv2.destroyAllWindows()
 
 
-def check_display():
+def check_display(hint=""):
     """Raises OSError where there is no desktop: the windows' library would end the program."""
     if sys.platform != "linux" or os.environ.get("QT_QPA_PLATFORM"):
         return
     display = os.environ.get("DISPLAY", "")
     if not display:
-        raise OSError(f"There is no display to open a window on (DISPLAY is not set). {HINT}")
+        raise OSError(
+            f"There is no display to open a window on (DISPLAY is not set). {hint}".rstrip()
+        )
     if not _answers(display):
-        raise OSError(f"The display {display} (DISPLAY) does not answer. {HINT}")
+        raise OSError(f"The display {display} (DISPLAY) does not answer. {hint}".rstrip())
     if not _lets_in():
-        raise OSError(f"The display {display} (DISPLAY) lets nobody in from here. {HINT}")
+        raise OSError(f"The display {display} (DISPLAY) lets nobody in from here. {hint}".rstrip())
+
+
+@functools.lru_cache(2048)
+def font_parts(text, bold=False):
+    """A line as parts: [(text, file of a font that has its letters)]; what none has is spelled out.
+
+    The parts stand in the order in which they are written, from left to right.
+    """
+    own = BOLD_FONT if bold else FONT
+    return [
+        (_in_order(part), path) if path else (spelled_out(part), own)
+        for part, path in _runs(text, own)
+    ]
+
+
+def can_write(text):
+    """Whether fonts have all letters of a text, so that nothing of it is spelled out."""
+    return all(path for _, path in _runs(text, FONT))
+
+
+def spelled_out(text):
+    """A text in Latin letters, from the names that Unicode gives to its own; numbers of ideographs.
+
+    The vowel of an Indic letter is the sign that follows: NA, MA, SA, VIRAMA, TA, E is "namaste".
+    """
+    words = ""
+    for character in text:
+        name = unicodedata.name(character, "")
+        kind, _, sound = re.sub(" (SMALL|CAPITAL)", "", name).rpartition(" ")
+        if sound == "VIRAMA":
+            words = words.removesuffix("a")
+        elif kind.endswith("VOWEL SIGN"):
+            words = words.removesuffix("a") + sound.lower()
+        elif kind.endswith(("LETTER", "SYLLABLE")):
+            words += sound.lower()
+        elif name.startswith("THAI CHARACTER"):  # a vowel, a vowel or a tone, a consonant
+            first = name.split()[2]
+            vowels = {"SARA": sound.lower(), "MAI": "a" if sound == "HAN-AKAT" else ""}
+            words += vowels.get(first, first[0].lower())
+        else:
+            is_unnamed = not name or name.startswith("CJK")
+            words += f"[U+{ord(character):04X}]" if is_unnamed else f"[{name.lower()}]"
+    return words
 
 
 def _lets_in():
@@ -117,3 +198,89 @@ def _answers(display):
                 continue
             return True
     return False
+
+
+def _one_line(text):
+    """What can be written: a file's name may hold line breaks, and bytes that are no text."""
+    text = text.encode(errors="replace").decode()
+    return unicodedata.normalize("NFC", re.sub(r"\s", " ", text))
+
+
+def _runs(text, own):
+    """Yields the parts of a line that have a font in common, and its file or None."""
+    for is_own, characters in itertools.groupby(_one_line(text), lambda each: _has(own, each)):
+        part = "".join(characters)
+        yield part, own if is_own else _other_font(part)
+
+
+def _in_order(text):
+    """Letters from left to right as they are seen, where Pillow does not see to that."""
+    if HAS_SHAPING or not any(map(_is_shaped, text)):
+        return text
+    _tell_once(
+        "This Pillow has no raqm: letters that are joined, or run from right to left, stand alone."
+    )
+    runs = itertools.groupby(text, _runs_left)
+    return "".join("".join(run)[:: -1 if is_left else 1] for is_left, run in runs)
+
+
+def _is_shaped(character):
+    return _runs_left(character) or unicodedata.category(character) == "Mc"
+
+
+def _runs_left(character):
+    return unicodedata.bidirectional(character) in ("R", "AL")
+
+
+@functools.cache
+def _has(path, character):
+    """Whether a font has a character: not drawn as one that no font can have."""
+    if character == " " or unicodedata.category(character) in ("Cc", "Cf"):
+        return True
+    try:
+        return _glyph(path, character) != _glyph(path, NO_CHARACTER)
+    except OSError:  # a font of pictures in fixed sizes, or a damaged one
+        return False
+
+
+def _glyph(path, character):
+    """A small picture of a character, as bytes."""
+    font = ImageFont.truetype(path, 16, layout_engine=ImageFont.Layout.BASIC)
+    image = Image.new("L", (32, 32))
+    ImageDraw.Draw(image).text((4, 24), character, fill=255, font=font, anchor="ls")
+    return image.tobytes()
+
+
+_needed_fonts = [FONT]  # that letters were found in
+_lacking_scripts = set()
+
+
+@functools.cache
+def _other_font(text):
+    """The file of a font that has all of a text, or None, which is told once of each script."""
+    script = unicodedata.name(text[0], "?").split()[0]
+    for path in _needed_fonts if script in _lacking_scripts else [*_needed_fonts, *_system_fonts()]:
+        if all(_has(path, character) for character in text):
+            _needed_fonts.extend({path} - {*_needed_fonts})
+            return path
+    _lacking_scripts.add(script)
+    package = "fonts-noto-cjk" if script in EAST_ASIAN else "fonts-noto-core"
+    _tell_once(
+        "Some letters are spelled out, for no font here has them. On Debian or Ubuntu: "
+        f"`sudo apt-get install {package}`"
+    )
+    return None
+
+
+@functools.cache
+def _system_fonts():
+    """Files of all fonts, plain ones first."""
+    from matplotlib.font_manager import findSystemFonts  # slow, and seldom needed
+
+    paths = [path for path in findSystemFonts() if not BLANK_FONTS.search(Path(path).name)]
+    return sorted(paths, key=lambda path: (len(ORNATE.findall(Path(path).name)), path))
+
+
+@functools.cache
+def _tell_once(message):
+    print(message, file=sys.stderr, flush=True)

@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ import livedemo
 import predict
 from common.video import fit_frame, open_video, read_clip
 from inference import run_folder
-from live import recording
+from live import recording, view
 from live.camera import Camera
+from live.picture import network_box
 from live.recognition import Recognition
 from live.session import LiveSession
 from live.state import State
+from live.view import view_of
 from tests.helpers import moving_square, run_script, write_video
 from tests.live.test_camera import Device
 
@@ -166,13 +169,99 @@ def test_a_camera_held_upright_gets_an_answer(run, recognition, tmp_path):
     assert result.answer == predict.Recognizer(run.folder).predict(frames)
 
 
-def test_black_pictures_are_called_so(recognition, tmp_path):
-    black = write_video(tmp_path / "black.avi", np.zeros((60, 48, 64, 3), np.uint8), fps=20)
+def test_black_pictures_are_called_so_until_there_is_light(recognition, tmp_path):
+    frames = np.zeros((60, 48, 64, 3), np.uint8)
+    frames[50:] = 200
+    black = write_video(tmp_path / "black.avi", frames, fps=20)
     live = session(recognition, black, [])
     for _ in range(50):
         live.step()
     assert "black" in live.demo.notice(live.camera.now())
+    for _ in range(5):
+        live.step()
+    assert live.demo.notice(live.camera.now()) is None
     live.camera.close()
+
+
+def views_by_state(live, recognition):
+    """The last `View` of each state, from READY to a replay."""
+    views = {}
+    keys = {State.READY: " ", State.ANSWER: "r"}
+    while State.REPLAY not in views:
+        live.step()
+        while not recognition.is_idle:
+            time.sleep(0.001)
+        state, now = live.demo.state, live.camera.now()
+        views[state] = view_of(live.demo, recognition, live.camera, live.shot, now, False)
+        if live.shot and state in keys:
+            live.press(keys[state])
+    live.camera.close()
+    return views
+
+
+@pytest.mark.parametrize("size", [(96, 128), (90, 160), (128, 72)])
+def test_nothing_moves_when_a_recording_begins_or_is_replayed(recognition, tmp_path, size):
+    frames = moving_square(90, (0.3, 0), size)
+    source = write_video(tmp_path / "clip.avi", frames, fps=30)
+    views = views_by_state(session(recognition, source, []), recognition)
+    before = views[State.READY]
+    for state in (State.COUNTDOWN, State.RECORDING, State.THINKING, State.ANSWER, State.REPLAY):
+        assert views[state].is_split and views[state].box == before.box, state
+        assert views[state].camera.shape == before.camera.shape, state
+    for state in (State.READY, State.COUNTDOWN):
+        assert views[state].beside is None and "while recording" in views[state].caption
+    for state in (State.RECORDING, State.ANSWER, State.REPLAY):
+        height, width = views[state].beside.shape[:2]
+        assert views[state].caption == "optical flow"
+        shape = before.camera.shape
+        assert width / height == pytest.approx(shape[1] / shape[0], rel=0.03)
+
+
+def test_the_window_gets_a_picture_of_its_size(recognition, clip):
+    shown = []
+    window = types.SimpleNamespace(
+        scale=2.0, show=shown.append, key=lambda: None, is_closed=False, close=lambda: None
+    )
+    live = LiveSession(Camera(clip, unpaced=True), recognition, window, print)
+    live.step()
+    live.camera.close()
+    assert shown[0].shape == (960, 1280, 3)
+
+
+@pytest.mark.parametrize("dataset, is_told", [("toysigns", True), ("my_signs", False)])
+def test_drawn_signers_are_told_of_beside_every_answer(
+    recognition, clip, monkeypatch, dataset, is_told
+):
+    monkeypatch.setattr(recognition.run, "dataset", dataset)
+    views = views_by_state(session(recognition, clip, []), recognition)
+    for state in (State.READY, State.ANSWER, State.REPLAY):
+        assert ("drawn signers" in views[state].note) is is_told
+    assert ("drawn signers" in views[State.READY].message) is is_told
+
+
+@pytest.mark.parametrize("top, is_told", [(44, False), (0, True)])
+def test_motion_outside_the_box_is_told_in_recording_and_answer(
+    recognition, tmp_path, top, is_told
+):
+    """A square that moves along in the middle, or along the upper edge."""
+    frames = np.full((90, 96, 128, 3), 40, np.uint8)
+    for number, image in enumerate(frames):
+        left = 50 + round(20 * np.sin(number / 4))
+        image[top : top + 8, left : left + 30] = 220
+    preset = recognition.run.preset
+    assert network_box((96, 128), preset.frame_size, preset.input_size)[0] * 96 > 8
+    source = write_video(tmp_path / "clip.avi", frames, fps=30)
+    views = views_by_state(session(recognition, source, []), recognition)
+    for state in (State.RECORDING, State.ANSWER):
+        assert ("outside the box" in views[state].message) is is_told, state
+
+
+def test_a_sign_is_named_by_its_label_where_fonts_lack_its_name(monkeypatch):
+    monkeypatch.setattr(view, "can_write", str.isascii)
+    korean = "\uc548\ub155"
+    assert view.shown_name("hello", korean) == "hello"
+    assert view.shown_name("hello", "Hello!") == "Hello!"
+    assert view.shown_name(korean, korean) == korean  # which is spelled out
 
 
 @pytest.mark.parametrize("num_frames, is_told", [(20, True), (60, False)])
@@ -324,10 +413,11 @@ def test_without_a_model_the_command_that_makes_one_is_named(tmp_path):
 
 @pytest.mark.skipif("sys.platform != 'linux'", reason="displays are looked for on Linux only")
 @pytest.mark.parametrize("display", ["", ":94", "nonsense"])
-def test_without_a_display_headless_is_named(run, clip, monkeypatch, display):
+def test_without_a_display_what_was_typed_is_named_with_headless(run, clip, monkeypatch, display):
     monkeypatch.setenv("DISPLAY", display)
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
-    result = run_script(
-        "livedemo.py", "--camera", clip, "--model", run.folder, cwd=clip.parent, check=1, timeout=30
-    )
-    assert "--headless" in result.stderr and "Traceback" not in result.stderr
+    typed = ("--camera", "a clip.avi", "--model", run.folder, "--threshold", "0.2")
+    clip.with_name("a clip.avi").write_bytes(clip.read_bytes())
+    result = run_script("livedemo.py", *typed, cwd=clip.parent, check=1, timeout=30)
+    command = f"`python livedemo.py --camera 'a clip.avi' --model {run.folder} --threshold 0.2"
+    assert f"{command} --headless`" in result.stderr and "Traceback" not in result.stderr

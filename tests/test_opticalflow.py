@@ -6,7 +6,6 @@ import pytest
 import frame
 import opticalflow
 from common.network_input import restore_flow
-from common.presets import PRESETS
 from common.video import read_image
 from tests.helpers import make_dataset, moving_square, run_script
 

@@ -229,6 +229,43 @@ def test_a_lost_camera_takes_no_answer_away(stage):
     assert stage.demo.notice(stage.now + NOTICE_SECONDS) is None
 
 
+def test_a_message_ends_where_it_is_true_no_more(stage):
+    record(stage)
+    stage.demo.lost("unplugged", stage.now)
+    assert stage.demo.notice(stage.now) == "unplugged"
+    stage.run(stage.now + 0.1)
+    assert stage.demo.notice(stage.now) is None  # the camera is there again
+    stage.demo.tell("Saved.", stage.now)
+    stage.run(stage.now + 0.1)
+    stage.demo.take_back("another message")
+    assert stage.demo.notice(stage.now) == "Saved."
+
+
+def test_a_message_about_no_picture_ends_with_the_first_one():
+    stage = Stage()
+    stage.demo.loaded(0.0)
+    stage.press(" ")
+    assert "not shown a picture" in stage.demo.notice(0.0)
+    stage.run(0.1)
+    assert stage.demo.notice(0.1) is None
+
+
+def test_a_camera_that_is_lost_again_is_not_said_to_be_back(stage):
+    stage.demo.lost("unplugged", stage.now)
+    stage.run(stage.now + 0.1)
+    assert "back" in stage.demo.notice(stage.now)
+    stage.demo.lost("unplugged", stage.now)
+    assert stage.demo.notice(stage.now) is None
+
+
+@pytest.mark.parametrize("key", [" ", "c"])
+def test_a_new_recording_begins_without_old_messages(stage, key):
+    stage.press("r")
+    assert "nothing to replay" in stage.demo.notice(stage.now)
+    stage.press(key)
+    assert stage.demo.notice(stage.now) is None
+
+
 def test_an_answer_that_comes_too_late_is_ignored(stage):
     assert not stage.answer() and stage.demo.state is State.READY
 

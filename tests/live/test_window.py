@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 
 import predict
-from common.video import fit_frame, open_video, read_clip
+import videocapture
+from common import dataset as data
+from common.video import open_video, read_clip
 from inference import run_folder
 from live import picture
 from live.picture import View, draw
-from tests.helpers import ROOT, moving_square, write_video
+from tests.helpers import ROOT, moving_square, run_script, write_video
 
 HAS_DISPLAY = sys.platform == "linux" and shutil.which("Xvfb") and shutil.which("xdotool")
 needs_display = pytest.mark.skipif(
@@ -29,14 +31,21 @@ RECORDING_SECONDS = 3.0 + SECONDS  # with the countdown
 
 
 class Desktop:
-    """An X server whose screen lies in a file, so that it can be looked at."""
+    """An X server whose screen lies in a file, so that it can be looked at.
 
-    def __init__(self, folder, *options):
+    Args:
+        folder: of that file.
+        options: of Xvfb.
+        size: width, height of the screen in pixels.
+    """
+
+    def __init__(self, folder, *options, size=(640, 480)):
+        self._size = size
         reading, writing = os.pipe()
         self._server = subprocess.Popen(
             [
                 *("Xvfb", "-noreset", "-displayfd", str(writing)),
-                *("-screen", "0", "640x480x24", "-fbdir", folder, *options),
+                *("-screen", "0", f"{size[0]}x{size[1]}x24", "-fbdir", folder, *options),
             ],
             pass_fds=[writing],
             stderr=subprocess.DEVNULL,
@@ -47,12 +56,13 @@ class Desktop:
         self._screen = folder / "Xvfb_screen0"
 
     def screenshot(self):
-        """uint8 BGR (480, 640, 3), from the XWD file that Xvfb keeps."""
+        """uint8 BGR `(height, width, 3)`, from the XWD file that Xvfb keeps."""
+        width, height = self._size
         content = self._screen.read_bytes()
         header = np.frombuffer(content, ">u4", count=25)
         begin = header[0] + 12 * header[19]  # the header's size, the number of colours
-        pixels = np.frombuffer(content, np.uint8, 480 * header[12], begin)
-        return pixels.reshape(480, header[12] // 4, 4)[:, :640, :3].copy()
+        pixels = np.frombuffer(content, np.uint8, height * header[12], begin)
+        return pixels.reshape(height, header[12] // 4, 4)[:, :width, :3].copy()
 
     def close(self):
         self._server.terminate()
@@ -87,6 +97,9 @@ class Program:
     def press(self, key):
         self._xdotool("key", "--window", self._window, key)
 
+    def resize(self, width, height):
+        self._xdotool("windowsize", self._window, width, height)
+
     def close_window(self):
         """Sends what a window manager sends when the cross is clicked."""
         x11 = ctypes.CDLL(ctypes.util.find_library("X11"))
@@ -117,7 +130,7 @@ class Program:
         self.wait(lambda: self.shows(color), seconds)
 
     def _xdotool(self, *arguments):
-        command = ["xdotool", *arguments]
+        command = ["xdotool", *map(str, arguments)]
         result = subprocess.run(command, capture_output=True, text=True, env=self._environment)
         return result.stdout.strip()
 
@@ -219,6 +232,32 @@ def test_a_display_that_refuses_is_told(tmp_path, clip, trained_run):
 
 
 @needs_display
+def test_a_window_that_is_made_larger_is_drawn_as_large_and_shrinks_again(tmp_path, clip):
+    desktop = Desktop(tmp_path, size=(1280, 960))
+    program = Program(
+        *(desktop, tmp_path, "Record your signs", "videocapture.py", "--camera", clip),
+        *("--dataset", "my_signs", "--sign", "hello"),
+    )
+    try:
+        program.wait_for(picture.GREEN)
+        for width, height, scale in ((1280, 960, 2.0), (960, 800, 1.5), (640, 480, 1.0)):
+            program.resize(width, height)
+            expected = draw(View(keys=videocapture.KEYS), scale)[round(450 * scale) :]
+            top = (height - round(480 * scale)) // 2  # the ratio is kept
+
+            def is_sharp(expected=expected, top=top, scale=scale):
+                rows = slice(top + round(450 * scale), top + round(480 * scale))
+                return np.array_equal(desktop.screenshot()[rows, : expected.shape[1]], expected)
+
+            program.wait(is_sharp, 10)
+        program.press("q")
+        assert program.process.wait(10) == 0
+    finally:
+        program.process.kill()
+        desktop.close()
+
+
+@needs_display
 def test_without_a_camera_the_window_says_so_and_can_be_closed(start, trained_run):
     program = start("Sign language", "livedemo.py", "--camera", "97", "--model", trained_run)
     program.wait_for(picture.PURPLE)
@@ -247,7 +286,7 @@ def test_signs_are_recorded_shown_again_and_kept(start, tmp_path, clip):
         program.press("space")
         program.wait(lambda sign=sign: f"train/{sign}/" in program.output)
     assert program.process.wait(10) == 0
-    assert "python pipeline_i3d.py --dataset my_signs --preset laptop" in program.output
+    assert "\n  python pipeline_i3d.py --dataset my_signs --preset laptop\n" in program.output
     train = clip_folder.parent
     kept = sorted(path.relative_to(train).as_posix() for path in train.glob("*/*"))
     assert kept == ["hello/0007.mp4", "hello/0008.avi", "thanks/0001.avi"]
@@ -257,45 +296,56 @@ def test_signs_are_recorded_shown_again_and_kept(start, tmp_path, clip):
 
 
 @needs_display
-def test_where_nothing_was_recorded_no_training_is_proposed(start, clip):
+def test_where_nothing_was_recorded_nothing_is_left_and_no_training_proposed(start, tmp_path, clip):
     program = start(
         *("Record your signs", "videocapture.py", "--dataset", "my_signs", "--camera", clip),
         *("--sign", "hello"),
     )
     program.wait_for(picture.GREEN)
+    assert (tmp_path / "data_set").is_dir()  # with the lock, that another one may not hold
+    again = run_script(
+        *("videocapture.py", "--dataset", "my_signs", "--camera", clip, "--sign", "hello"),
+        cwd=tmp_path,
+        timeout=30,
+    )
+    assert again.returncode == 1 and "Another videocapture.py" in again.stderr
     program.press("q")
     assert program.process.wait(10) == 0
     assert "0 new clips" in program.output and "Next" not in program.output
+    assert not (tmp_path / "data_set").exists()
 
 
-@pytest.mark.parametrize("size", [(480, 640), (640, 480), (72, 128), (1080, 1920)])
-@pytest.mark.parametrize("is_split", [False, True])
-def test_pictures_of_any_size_are_drawn_inside_their_place(size, is_split):
-    image = np.full((*size, 3), (0, 0, 255), np.uint8)
-    box = picture.network_box(image.shape, (240, 320), (224, 224))
-    canvas = draw(View(camera=image, box=box, beside=image, is_split=is_split))
-    assert canvas.shape == (480, 640, 3)
-    outside = np.concatenate([canvas[:36].ravel(), canvas[picture.MESSAGE_TOP :].ravel()])
-    assert not (outside == 255).any()
-    assert (canvas == (0, 0, 255)).all(axis=-1).mean() > 0.05
+@needs_display
+def test_a_recorder_that_was_killed_stands_in_nobodys_way(start, tmp_path, clip):
+    arguments = ("Record your signs", "videocapture.py", "--dataset", "my_signs", "--camera", clip)
+    for _ in range(2):
+        program = start(*arguments, "--sign", "hello")
+        program.wait_for(picture.GREEN)
+        program.process.kill()
+        program.process.wait()
+        assert data.dataset_names(tmp_path) == ["toysigns"]
 
 
-def test_the_box_is_what_the_network_sees():
-    height, width = 480, 640
-    image = np.zeros((height, width, 3), np.uint8)
-    top, left, box_height, box_width = picture.network_box(image.shape, (240, 320), (224, 224))
-    rows = slice(round(top * height), round((top + box_height) * height))
-    columns = slice(round(left * width), round((left + box_width) * width))
-    image[rows, columns] = 255
-    seen = predict.network_input.crop(fit_frame(image, 240, 320)[None], 224, 224)
-    assert (seen == 255).all() and (image[rows, columns].size == image.sum() // 255)
-
-
-def test_long_texts_stay_inside_their_lines():
-    long = "supercalifragilistic " * 9
-    canvas = draw(View(heading=long, corner="30 fps", message=long, keys=long, is_split=True))
-    rows = draw(View(rows=[(long, 0.5, True)] * 3, is_split=True))
-    assert (canvas[:, -2:] == canvas[:, -1:]).all()
-    # Nothing is written between the names and their bars.
-    gap = rows[picture.ROWS_TOP : picture.MESSAGE_TOP, 314:323]
-    assert (gap == picture.GROUND).all()
+@needs_display
+def test_help_and_undo_by_their_keys(start, tmp_path, clip):
+    program = start(
+        *("Record your signs", "videocapture.py", "--dataset", "my_signs", "--camera", clip),
+        *("--sign", "hello", "--clips", "2", "--seconds", SECONDS),
+    )
+    program.wait_for(picture.GREEN)
+    program.press("question")
+    program.wait_for(picture.SLATE)
+    program.press("x")
+    program.wait_for(picture.GREEN)
+    program.press("space")
+    program.wait_for(picture.BLUE, 20)
+    program.press("space")
+    kept = tmp_path / "data_set" / "my_signs" / "train" / "hello" / "0001.avi"
+    program.wait(kept.exists)
+    program.wait_for(picture.GREEN)
+    program.press("u")
+    program.wait(lambda: not kept.exists())
+    program.press("q")
+    assert program.process.wait(10) == 0
+    assert "0 new clips" in program.output
+    assert not (tmp_path / "data_set").exists()
