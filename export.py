@@ -24,7 +24,7 @@ import evaluate
 import opticalflow
 import predict
 from common import disk, network_input
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from inference import conversion, converted_files, engine, run_folder
 from inference.clip import FRAME, WHOLE
 from inference.saved_network import open_network

@@ -21,8 +21,8 @@ import numpy as np
 import frame
 from common import dataset as data
 from common import disk, stage
-from common.keras_import import import_pyplot
 from common.network_input import quantise_flow, restore_flow
+from common.slow_imports import import_pyplot
 from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_image
 
 FLOW_BOUND_PX = 20.0

@@ -14,9 +14,9 @@ from benchmarks.rounds import seconds_of
 from benchmarks.training import random_weight
 from benchmarks.worker import Worker, answer_requests
 from common import class_list
-from common.keras_import import import_keras
 from common.network_input import STREAMS
 from common.presets import PRESETS
+from common.slow_imports import import_keras
 from inference import conversion, converted_files, engine, run_folder
 from inference.saved_network import load_model
 

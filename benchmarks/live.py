@@ -34,9 +34,9 @@ import opticalflow
 import predict
 from benchmarks import ROOT, SHARED
 from common import class_list, command_line
-from common.keras_import import import_keras
 from common.network_input import STREAMS, stream_input
 from common.presets import MOBILE_LSTM_PRESETS, PRESETS
+from common.slow_imports import import_keras
 from common.video import read_clip
 from inference import conversion, converted_files, run_folder
 from inference.saved_network import load_model, open_network

@@ -32,7 +32,7 @@ import numpy as np
 from benchmarks.rounds import in_turns, medians, seconds_of
 from benchmarks.worker import Worker, answer_requests, has_torch
 from common import command_line
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 
 NUM_CLASSES = 10
 CHANNELS = 3

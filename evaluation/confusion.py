@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.keras_import import import_pyplot
+from common.slow_imports import import_pyplot
 
 NUM_CONFUSIONS = 10
 MAX_NAMED_SIGNS = 60  # more signs than this are numbered in the picture

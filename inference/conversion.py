@@ -5,7 +5,7 @@ inference/converted_files.py keeps them on disk.
 
 import sys
 
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from inference.clip import FRAME, REST, WHOLE
 
 # The plugin may choose bfloat16 by itself where the processor has it.

@@ -8,7 +8,7 @@ import numpy as np
 
 import i3d_weights
 from common import network_input
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from weights import mobile
 
 EXTRACTORS = (*mobile.EXTRACTORS, "i3d")

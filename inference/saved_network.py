@@ -1,6 +1,6 @@
 """Opens the networks of a run: `.keras` files, checked before anything in them is loaded."""
 
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from weights.keras_file import check_model_file
 
 

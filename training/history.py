@@ -3,7 +3,7 @@
 import math
 
 from common import disk
-from common.keras_import import import_pyplot
+from common.slow_imports import import_pyplot
 
 COLUMNS = "stream phase epoch loss accuracy val_loss val_accuracy learning_rate seconds".split()
 STREAM_COLORS = {"rgb": "tab:blue", "flow": "tab:orange"}

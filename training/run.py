@@ -8,7 +8,7 @@ import dataclasses
 import time
 
 from common import disk, stage
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from training import history, start
 from training.options import TrainingOptions
 from training.schedule import patience, phases

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import dataset as data
 from common import disk
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from inference import run_folder
 
 VAL_RULE = "smallest hashes of each sign"  # of runs that choose by `dataset.split_train_val`

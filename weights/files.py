@@ -18,7 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from i3d.shapes import STEM_CONVOLUTION, STEM_FILTERS, STREAM_OF_CHANNELS, TOP_CONVOLUTION
 from weights import safetensors_file, torch_file
 from weights.keras_file import check_model_file

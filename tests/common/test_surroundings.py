@@ -29,7 +29,7 @@ def test_a_keras_json_of_any_content_changes_nothing(tmp_path, content):
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras" / "keras.json").write_text(content)
     code = (
-        "from common.keras_import import import_keras; keras = import_keras()\n"
+        "from common.slow_imports import import_keras; keras = import_keras()\n"
         "print(keras.config.floatx(), keras.config.image_data_format())"
     )
     result = run_code(code, HOME=str(tmp_path), USERPROFILE=str(tmp_path))
@@ -39,7 +39,7 @@ def test_a_keras_json_of_any_content_changes_nothing(tmp_path, content):
 
 def test_a_backend_that_is_not_installed_is_told_in_a_line():
     code = (
-        "from common.command_line import run; from common.keras_import import import_keras\n"
+        "from common.command_line import run; from common.slow_imports import import_keras\n"
         "run(import_keras)"
     )
     result = run_code(code, KERAS_BACKEND="nonsense")

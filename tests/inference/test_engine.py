@@ -12,7 +12,7 @@ import pytest
 import opticalflow
 import train_i3d
 from common import network_input
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from i3d.shapes import TOP_CONVOLUTION
 from inference import conversion, converted_files, engine, run_folder, steps, winograd
 from inference.clip import FRAME, FrameByFrameClip, StepwiseClip, WholeClip

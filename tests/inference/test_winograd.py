@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import model_i3d
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from inference import conversion, winograd
 from inference.clip import WHOLE
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from tests.helpers import ROOT, train_shallow
 from training import devices
 from training.options import TrainingOptions
@@ -21,7 +21,7 @@ SHARED_TRAINING = """
 import dataclasses, json
 from common import dataset as data
 from inference import run_folder
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 import_keras()
 from inference.saved_network import load_model
 from tests.helpers import TINY, train_shallow

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import predict
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 from inference import run_folder
 from inference.saved_network import load_model
 from tests.helpers import TINY, train_shallow

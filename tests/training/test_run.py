@@ -33,7 +33,7 @@ from training.schedule import Phase, phases
 HELD_TRAINING = """
 import time
 from pathlib import Path
-from common.keras_import import import_keras
+from common.slow_imports import import_keras
 import_keras()
 import datagenerator
 from common import command_line
