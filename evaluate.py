@@ -33,7 +33,7 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
         stored: also judge clips whose videos are gone, see `Dataset`.
 
     Returns:
-        {"split", "num_videos", "streams": {"rgb" | "flow" | "fused": {"top1", "top5",
+        {"split", "num_videos", "clips", "streams": {"rgb" | "flow" | "fused": {"top1", "top5",
         "macro_recall"}}}, see `evaluation/results.py`.
 
     Raises:
@@ -42,7 +42,7 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     """
     run = run_folder.Run.read(run_folder.find(run_dir))
     clips = stored_splits(run, stored)
-    split = split or next(name for name in ("test", "val", "train") if clips[name])
+    split = split or _best_split(clips)
     if not clips[split]:
         there = ", ".join(name for name in clips if clips[name])
         raise FileNotFoundError(f"{run.dataset} has no clips in {split}. There are: {there}.")
@@ -56,20 +56,22 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     scores = {**streams, "fused": recognizer.fuse(streams)}
     result = {
         "num_videos": len(classes),
+        "clips": start.digest_of_videos(run.clips_of(stored), clips[split]),
         "streams": {name: metrics(values, classes) for name, values in scores.items()},
     }
     results.write(run, split, result)
     confusion = confusion_matrix(scores["fused"].argmax(axis=1), classes, len(run.signs))
-    plot_confusion(confusion, run, split)
+    picture = results.picture(run, split, clips)
+    plot_confusion(confusion, run, split, picture)
     print_metrics(run, split, result)
     for count, true, predicted in most_confused(confusion):
         print(f"  {count} x {run.signs[true].name} taken for {run.signs[predicted].name}")
-    print(f"picture: {run.folder / 'confusion.png'}")
+    print(f"picture: {picture}")
     return {"split": split, **result}
 
 
 def evaluate_if_new(run_dir, stored=False):
-    """`evaluate`, unless the run has an evaluation that is newer than its networks.
+    """`evaluate`, unless the same clips were judged already, by the networks that are there.
 
     Returns:
         `stage.Report`; its output is the run's folder.
@@ -80,14 +82,22 @@ def evaluate_if_new(run_dir, stored=False):
         raise FileNotFoundError(f"{run.folder} has no network yet. Its training is unfinished.")
     path = run.folder / results.FILE
     newest = max(run.model_file(stream).stat().st_mtime for stream in run.streams)
-    if path.is_file() and path.stat().st_mtime >= newest:
-        judged = results.read(run)
-        split = results.best_split(judged)
+    clips = stored_splits(run, stored)
+    split = _best_split(clips)
+    judged = results.read(run)
+    digest = start.digest_of_videos(run.clips_of(stored), clips[split])
+    is_known = split in judged and judged[split].get("clips", digest) == digest
+    if is_known and path.stat().st_mtime >= newest:
         report.skipped = judged[split]["num_videos"]
         print_metrics(run, split, judged[split])
     else:
         report.done = evaluate(run_dir, stored=stored)["num_videos"]
     return report
+
+
+def _best_split(clips):
+    """The split that tells most of those that have clips."""
+    return results.best_split([name for name in clips if clips[name]])
 
 
 def is_guessing(run_dir):
@@ -171,7 +181,7 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     if args.compare:
-        comparison.compare(args.compare, args.engine)
+        comparison.compare(args.compare, args.engine, args.split)
         return
     evaluate(args.model, args.split, args.engine, args.stored)
 

@@ -36,6 +36,7 @@ FILE_HELP = (
     "a file: Keras .h5, TensorFlow checkpoint, PyTorch state dict or checkpoint, .safetensors, "
     ".keras; a folder with one for each stream, such as a run's; or kinetics"
 )
+RUNS = Path("model")
 # Beside weights in a folder, but not to be named as weights.
 COMPANIONS = (".meta", ".sha256", ".txt", ".md", ".json", ".npy")
 
@@ -63,6 +64,8 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
     if weights == "kinetics":
         return kinetics.find(stream, base_url or RELEASE_URL, CHECKPOINT_URL, with_top)
     path = Path(weights)
+    if not path.exists() and (RUNS / path / "run.json").is_file():
+        path = RUNS / path  # the bare name of a run
     if not path.is_dir():
         return files.checkpoint_index(path)
     for wanted in (stream, OTHER_STREAM[stream])[: 2 if from_other_stream else 1]:

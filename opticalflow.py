@@ -22,7 +22,7 @@ import frame
 from common import dataset as data
 from common import disk, stage
 from common.network_input import quantise_flow, restore_flow
-from common.slow_imports import import_pyplot
+from common.slow_imports import make_figure, writable
 from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_image
 
 FLOW_BOUND_PX = 20.0
@@ -286,12 +286,10 @@ def plot_sheet(path, title, frames, flow, seconds=None):
         flow: of `frames_to_flow`.
         seconds: length of the clip; None: moments are told by the number of their frame.
     """
-    pyplot = import_pyplot()
     picked = sample_indices(len(frames), min(SHOWN_FRAMES, len(frames)))
     size = ((len(picked) + 1) * SHOWN_WIDTH, 2 * SHOWN_WIDTH * frames.shape[1] / frames.shape[2])
-    figure, axes = pyplot.subplots(
-        2, len(picked) + 1, figsize=(size[0], size[1] + 0.6), layout="constrained"
-    )
+    figure = make_figure(size[0], size[1] + 0.6)
+    axes = figure.subplots(2, len(picked) + 1)
     for axis in axes.flat:
         axis.axis("off")
     for column, number in zip(axes.T, picked, strict=False):
@@ -301,9 +299,8 @@ def plot_sheet(path, title, frames, flow, seconds=None):
         column[0].set_title(moment, fontsize=9)
     axes[1, -1].imshow(flow_wheel(WHEEL_WIDTH)[..., ::-1])
     axes[1, -1].set_title("colour: direction\nwhite: rest", fontsize=8)
-    figure.suptitle(title)
+    figure.suptitle(writable(title))
     figure.savefig(path, dpi=100)
-    pyplot.close(figure)
 
 
 def contact_sheet(frames, flow):

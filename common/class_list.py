@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import re
 import unicodedata
 from pathlib import Path
 
@@ -22,6 +23,36 @@ def same_form(name):
     """A name in one of the Unicode forms that look alike: systems and programs write different
     ones."""
     return unicodedata.normalize("NFC", name)
+
+
+def one_line(text):
+    """What can be written: a file's name may hold line breaks, and bytes that are no text."""
+    return same_form(re.sub(r"\s", " ", text.encode(errors="replace").decode()))
+
+
+def spelled_out(text):
+    """A text in Latin letters, from the names that Unicode gives to its own; numbers of ideographs.
+
+    The vowel of an Indic letter is the sign that follows: NA, MA, SA, VIRAMA, TA, E is "namaste".
+    """
+    words = ""
+    for character in text:
+        name = unicodedata.name(character, "")
+        kind, _, sound = re.sub(" (SMALL|CAPITAL)", "", name).rpartition(" ")
+        if sound == "VIRAMA":
+            words = words.removesuffix("a")
+        elif kind.endswith("VOWEL SIGN"):
+            words = words.removesuffix("a") + sound.lower()
+        elif kind.endswith(("LETTER", "SYLLABLE")):
+            words += sound.lower()
+        elif name.startswith("THAI CHARACTER"):  # a vowel, a vowel or a tone, a consonant
+            first = name.split()[2]
+            vowels = {"SARA": sound.lower(), "MAI": "a" if sound == "HAN-AKAT" else ""}
+            words += vowels.get(first, first[0].lower())
+        else:
+            is_unnamed = not name or name.startswith("CJK")
+            words += f"[U+{ord(character):04X}]" if is_unnamed else f"[{name.lower()}]"
+    return words
 
 
 def read_class_file(path):

@@ -18,6 +18,7 @@ while they import what they need.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import math
 import multiprocessing
@@ -25,10 +26,14 @@ import os
 import re
 import shlex
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
+ANEW = ("--restart", "--rebuild")  # flags of commands that begin anew whenever they are given
+ALIVE_SECONDS = 4
+LARGE = {"keras", "openvino", "tensorflow"}
 REQUIRED = object()  # as the default of an option that has none
 
 
@@ -219,6 +224,24 @@ def make_parser(docstring):
     )
 
 
+@contextlib.contextmanager
+def telling(words):
+    """Inside, `words` go to the terminal every few seconds: nothing that takes long is silent."""
+    has_ended = threading.Event()
+
+    def tell():
+        while not has_ended.wait(ALIVE_SECONDS):
+            print(words, file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        thread.join()
+
+
 def run(main, waits=True, goes_on="The same command goes on from here."):
     """Runs a script's `main()` and exits: a wrong input is a message, not a traceback.
 
@@ -239,7 +262,10 @@ def run(main, waits=True, goes_on="The same command goes on from here."):
         sys.stdout.flush()
     except KeyboardInterrupt:
         if waits:
+            if goes_on and (again := [flag for flag in ANEW if flag in sys.argv]):
+                goes_on = f"Without {again[0]}, the same command goes on from here."
             print(f"\nStopped. {goes_on}".rstrip(), file=sys.stderr, flush=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries say while they end
         # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.
         status, waits = 130, False
     except BrokenPipeError:  # whoever read the output, such as `head`, has enough
@@ -250,7 +276,8 @@ def run(main, waits=True, goes_on="The same command goes on from here."):
             raise
         print(f"error: {error}", file=sys.stderr)
         status = 1
-    if not waits:
+    # Large libraries take seconds to clear what ends with the process anyway.
+    if not waits or LARGE & set(sys.modules):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

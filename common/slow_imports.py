@@ -3,12 +3,16 @@
 import contextlib
 import functools
 import importlib
+import itertools
 import os
 import sys
 import tempfile
 import threading
 
-# Looked into where Matplotlib's own font lacks a letter: of Linux, Windows and macOS.
+from common.class_list import one_line, spelled_out
+
+OWN_FONT = "DejaVu Sans"  # which Matplotlib brings along
+# Looked into where that lacks a letter: of Linux, Windows and macOS.
 FONTS = (
     *("Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK SC", "Noto Sans Devanagari"),
     *("Noto Sans Bengali", "Noto Sans Tamil", "Noto Sans Thai", "WenQuanYi Micro Hei"),
@@ -37,7 +41,7 @@ def import_keras():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        with _quiet_stderr() as terminal, _alive(terminal), _empty_keras_home():
+        with _quiet_stderr() as terminal, _alive(terminal), _empty_keras_home(), _no_mplbackend():
             return importlib.import_module("keras")
     except (AssertionError, ImportError, ValueError) as error:
         raise ValueError(
@@ -46,21 +50,77 @@ def import_keras():
         ) from error
 
 
-@functools.cache
-def import_pyplot():
-    """Imports Matplotlib for pictures in files, whatever a notebook has told it, with fonts for the
-    names of signs in all scripts that this system has.
+def import_matplotlib(name):
+    """Imports a module of Matplotlib, such as "figure", whatever the variable MPLBACKEND says."""
+    with _no_mplbackend():
+        return importlib.import_module(f"matplotlib.{name}")
+
+
+def make_figure(width, height):
+    """An empty picture for a file; no window, notebook or backend is touched.
+
+    Args:
+        width, height: inches.
 
     Returns:
-        The module `matplotlib.pyplot`.
+        `matplotlib.figure.Figure`, whose fonts have all that `writable` gives.
     """
-    os.environ["MPLBACKEND"] = "Agg"
-    from matplotlib import font_manager, pyplot
+    figure = import_matplotlib("figure")
+    sys.modules["matplotlib"].rcParams["font.family"] = _font_names()
+    return figure.Figure(figsize=(width, height), layout="constrained")
 
-    installed = set(font_manager.get_font_names())
-    found = [name for name in FONTS if name in installed]
-    pyplot.rcParams["font.family"] = ["DejaVu Sans", *found]
-    return pyplot
+
+def writable(text, *others):
+    """A text as a picture can show it: no letter comes out as a box, no dollar begins a formula.
+
+    Args:
+        text: such as the name of a sign.
+        others: what may stand in its place, such as the sign's label.
+
+    Returns:
+        The first of them that fonts have all letters of; else `text`, what they lack spelled out.
+    """
+    letters = _letters()
+    lines = [one_line(each) for each in (text, *others)]
+    line = next((each for each in lines if letters.issuperset(map(ord, each))), lines[0])
+    parts = itertools.groupby(line, lambda letter: ord(letter) in letters)
+    words = ("".join(part) if is_there else spelled_out(part) for is_there, part in parts)
+    return "".join(words).replace("$", r"\$")
+
+
+@functools.cache
+def _font_names():
+    installed = set(import_matplotlib("font_manager").get_font_names())
+    return [OWN_FONT, *(name for name in FONTS if name in installed)]
+
+
+@functools.cache
+def _letters():
+    """The code points that the fonts have."""
+    fonts = import_matplotlib("font_manager")
+    files = [fonts.findfont(name) for name in _font_names()]
+    return frozenset().union(*(fonts.get_font(file).get_charmap() for file in files))
+
+
+@contextlib.contextmanager
+def _no_mplbackend():
+    """Inside, Matplotlib can be imported whatever MPLBACKEND says.
+
+    Notebooks set it for all that they start, and Matplotlib refuses a backend that is not installed
+    here. One that is installed counts afterwards.
+    """
+    backend = os.environ.get("MPLBACKEND")
+    if not backend or "matplotlib" in sys.modules:
+        yield
+        return
+    del os.environ["MPLBACKEND"]
+    try:
+        yield
+    finally:
+        os.environ["MPLBACKEND"] = backend
+    if "matplotlib" in sys.modules:
+        with contextlib.suppress(ValueError):
+            sys.modules["matplotlib"].rcParams["backend"] = backend
 
 
 @contextlib.contextmanager

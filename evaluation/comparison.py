@@ -18,12 +18,13 @@ NUM_ANSWERS = 5  # of which the median counts
 COLUMNS = ("rgb", "flow", "fused", "training", "parameters", "size", "answer")
 
 
-def compare(run_dirs, engine="auto"):
+def compare(run_dirs, engine="auto", split=None):
     """Prints a table of evaluated runs and returns its rows.
 
     Args:
         run_dirs: folders or names of runs of one data set, with a split that all were judged on.
         engine: see `predict.Recognizer`.
+        split: that all were judged on; by default the one that tells most.
 
     Returns:
         list of dicts: "run", "rgb", "flow" and "fused" top-1 (None without that stream),
@@ -36,7 +37,7 @@ def compare(run_dirs, engine="auto"):
     """
     runs = [run_folder.Run.read(run_folder.find(run_dir)) for run_dir in run_dirs]
     judged = [read_evaluation(run) for run in runs]
-    split = _common_split(runs, judged)
+    split = _common_split(runs, judged, split)
     found = [result[split] for result in judged]
     clips = [f"{result['num_videos']} clips of {split}" for result in found]
     clips = [f"{text} of {run.dataset}" for text, run in zip(clips, runs, strict=True)]
@@ -67,16 +68,18 @@ def read_evaluation(run):
     return judged
 
 
-def _common_split(runs, judged):
-    """The split that tells most of those that all runs were judged on."""
+def _common_split(runs, judged, wanted):
+    """The wanted split, or the one that tells most of those that all runs were judged on."""
     shared = set.intersection(*map(set, judged))
-    if not shared:
+    if wanted in shared:
+        return wanted
+    if not shared or wanted:
         of_each = "; ".join(
             f"{run.folder}: {', '.join(result)}" for run, result in zip(runs, judged, strict=True)
         )
         raise ValueError(
-            f"Only runs with the same clips compare, and these share no split ({of_each}). Judge "
-            "one again: evaluate.py --split."
+            f"Only runs with the same clips compare, and not all of these were judged on "
+            f"{wanted or 'one split'} ({of_each}). Judge one again: evaluate.py --split."
         )
     return results.best_split(shared)
 
@@ -113,7 +116,7 @@ def num_parameters(path):
 def seconds_to_answer(run, engine="auto"):
     """Median seconds from a clip's last frame to its answer, the others having arrived before."""
     recognizer = predict.Recognizer(run.folder, engine, stepwise=True)
-    print(f"{run.folder}: engine {predict.engine_text(recognizer)}")
+    print(f"{run.title}: engine {predict.engine_text(recognizer)}")
     preset = run.preset
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (preset.num_frames, *preset.frame_size, 3), np.uint8)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from common.slow_imports import import_pyplot
+from common.slow_imports import make_figure, writable
+from evaluation import results
 
 NUM_CONFUSIONS = 10
 MAX_NAMED_SIGNS = 60  # more signs than this are numbered in the picture
@@ -25,12 +26,19 @@ def most_confused(confusion):
     return sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:NUM_CONFUSIONS]
 
 
-def plot_confusion(confusion, run, split):
-    """Writes confusion.png: the share of each true sign's clips that went to each sign."""
-    pyplot = import_pyplot()
-    names = [sign.name for sign in run.signs]
+def plot_confusion(confusion, run, split, path=None):
+    """Writes a picture: the share of each true sign's clips that went to each sign.
+
+    Args:
+        confusion: of `confusion_matrix`.
+        run: `run_folder.Run`.
+        split: whose clips they are.
+        path: of the picture, by default confusion.png in the run's folder.
+    """
+    names = [writable(sign.name, sign.label) for sign in run.signs]
     size = min(3 + 0.35 * len(names), 24)
-    figure, axis = pyplot.subplots(figsize=(size + 1, size), layout="constrained")
+    figure = make_figure(size + 1, size)
+    axis = figure.subplots()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if len(names) <= MAX_NAMED_SIGNS:
@@ -45,7 +53,7 @@ def plot_confusion(confusion, run, split):
         axis.axhspan(true - 0.5, true + 0.5, facecolor="none", edgecolor="silver", hatch="////")
     axis.set(xlabel="recognised", ylabel="signed (hatched: no clip)")
     words = f"{right} of {number} clips of {split} right ({right / number:.3f})"
-    axis.set_title(f"{run.folder.name}\n{words}, streams fused", fontsize=10)
+    words += f"\nstreams fused, chance {results.chance(run):.3f}"
+    axis.set_title(f"{writable(run.folder.name)}\n{words}", fontsize=10)
     figure.colorbar(image, label="share of the sign's clips")
-    figure.savefig(run.folder / "confusion.png", dpi=100)
-    pyplot.close(figure)
+    figure.savefig(path or run.folder / "confusion.png", dpi=100)

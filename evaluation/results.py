@@ -1,9 +1,10 @@
 """What evaluations of a run found: evaluation.json, a result for each split that was judged.
 
-    {"test": {"num_videos": 96, "streams": {"rgb" | "flow" | "fused": {"top1", "top5",
-    "macro_recall"}}}}
+    {"test": {"num_videos": 96, "clips": "<digest>",
+              "streams": {"rgb" | "flow" | "fused": {"top1", "top5", "macro_recall"}}}}
 
-Judging a split again replaces its result; those of other splits stay.
+Judging a split again replaces its result; those of other splits stay. `clips` stands for the clips
+that were judged, so that a result is known to be old when they are others.
 """
 
 import json
@@ -36,6 +37,18 @@ def write(run, split, result):
 def best_split(results):
     """The split that tells most about new clips."""
     return next(split for split in ORDER if split in results)
+
+
+def picture(run, split, clips):
+    """The path of the picture of confusions: confusion.png is of the split that tells most.
+
+    Args:
+        run: `run_folder.Run`.
+        split: that was judged.
+        clips: {split: list of clips} that the data set has.
+    """
+    is_best = split == best_split([name for name in clips if clips[name]])
+    return run.folder / ("confusion.png" if is_best else f"confusion-{split}.png")
 
 
 def chance(run):

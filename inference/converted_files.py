@@ -16,6 +16,7 @@ import shutil
 import sys
 
 from common import disk, network_input
+from common.command_line import telling
 from inference import conversion, winograd
 from inference.clip import FRAME, REST, STEP_FRAMES, TAIL, WHOLE
 from inference.saved_network import open_network
@@ -52,6 +53,12 @@ def compiled_parts(run, stream, stepwise=False):
         if parts:
             return parts
     print(f"openvino: converting {stream}, once per network ...", file=sys.stderr, flush=True)
+    with telling(f"openvino: still converting {stream} ..."):
+        return _convert(run, stream, stepwise, places)
+
+
+def _convert(run, stream, stepwise, places):
+    """`compiled_parts` of a network that is in none of the places; kept where it can be."""
     model = open_network(run.model_file(stream), input_shape(run, stream), len(run.signs))
     models = conversion.convert(model, stepwise=True)
     for part in models.values():

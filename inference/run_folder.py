@@ -160,8 +160,9 @@ def find(run=None, model_dir=MODEL_DIR):
         return newest(model_dir)
     folder = Path(run)
     by_name = Path(model_dir) / folder
-    is_name = not (folder / "run.json").is_file() and (by_name / "run.json").is_file()
-    return by_name if is_name else folder
+    if (folder / "run.json").is_file() or folder.is_dir() or len(folder.parts) > 1:
+        return folder
+    return by_name
 
 
 def newest(model_dir=MODEL_DIR):

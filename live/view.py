@@ -35,8 +35,8 @@ HELP = [
     ("", "In the flow, the colour is the direction of a motion, white is rest."),
 ]
 DRAWN_SIGNERS = (
-    "This model was trained on drawn signers and knows no others. Record your own signs: "
-    "python videocapture.py"
+    "Trained on drawn signers, this model knows no others. Record your own signs: "
+    "python videocapture.py --dataset my_signs --sign hello thanks"
 )
 DRAWN_SIGNERS_SHORT = "trained on drawn signers"
 FLOW_LATER = "optical flow: while recording"

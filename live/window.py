@@ -19,6 +19,9 @@ from pathlib import Path
 import cv2
 from PIL import Image, ImageDraw, ImageFont, features
 
+from common.class_list import one_line, spelled_out
+from common.slow_imports import import_matplotlib
+
 X11_PORT = 6000
 CONNECT_SECONDS = 2.0
 
@@ -135,31 +138,6 @@ def can_write(text):
     return all(path for _, path in _runs(text, FONT))
 
 
-def spelled_out(text):
-    """A text in Latin letters, from the names that Unicode gives to its own; numbers of ideographs.
-
-    The vowel of an Indic letter is the sign that follows: NA, MA, SA, VIRAMA, TA, E is "namaste".
-    """
-    words = ""
-    for character in text:
-        name = unicodedata.name(character, "")
-        kind, _, sound = re.sub(" (SMALL|CAPITAL)", "", name).rpartition(" ")
-        if sound == "VIRAMA":
-            words = words.removesuffix("a")
-        elif kind.endswith("VOWEL SIGN"):
-            words = words.removesuffix("a") + sound.lower()
-        elif kind.endswith(("LETTER", "SYLLABLE")):
-            words += sound.lower()
-        elif name.startswith("THAI CHARACTER"):  # a vowel, a vowel or a tone, a consonant
-            first = name.split()[2]
-            vowels = {"SARA": sound.lower(), "MAI": "a" if sound == "HAN-AKAT" else ""}
-            words += vowels.get(first, first[0].lower())
-        else:
-            is_unnamed = not name or name.startswith("CJK")
-            words += f"[U+{ord(character):04X}]" if is_unnamed else f"[{name.lower()}]"
-    return words
-
-
 def _lets_in():
     """Whether DISPLAY can be used, as far as that can be known.
 
@@ -200,15 +178,9 @@ def _answers(display):
     return False
 
 
-def _one_line(text):
-    """What can be written: a file's name may hold line breaks, and bytes that are no text."""
-    text = text.encode(errors="replace").decode()
-    return unicodedata.normalize("NFC", re.sub(r"\s", " ", text))
-
-
 def _runs(text, own):
     """Yields the parts of a line that have a font in common, and its file or None."""
-    for is_own, characters in itertools.groupby(_one_line(text), lambda each: _has(own, each)):
+    for is_own, characters in itertools.groupby(one_line(text), lambda each: _has(own, each)):
         part = "".join(characters)
         yield part, own if is_own else _other_font(part)
 
@@ -275,9 +247,8 @@ def _other_font(text):
 @functools.cache
 def _system_fonts():
     """Files of all fonts, plain ones first."""
-    from matplotlib.font_manager import findSystemFonts  # slow, and seldom needed
-
-    paths = [path for path in findSystemFonts() if not BLANK_FONTS.search(Path(path).name)]
+    files = import_matplotlib("font_manager").findSystemFonts()
+    paths = [path for path in files if not BLANK_FONTS.search(Path(path).name)]
     return sorted(paths, key=lambda path: (len(ORNATE.findall(Path(path).name)), path))
 
 

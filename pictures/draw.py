@@ -84,7 +84,9 @@ def write_moving_picture(path, images):
     """
     pictures = [_smooth(image) for image in images]
     # One palette, which knows all colours of the flow: what stands still costs nothing.
-    colors = np.vstack([*pictures[::6], cv2.resize(draw_wheel(), MOVING_SIZE)[..., ::-1]])
+    colors = np.vstack(
+        [*pictures[::6], cv2.resize(opticalflow.flow_wheel(WHEEL_WIDTH), MOVING_SIZE)[..., ::-1]]
+    )
     palette = Image.fromarray(colors).quantize(NUM_COLORS, kmeans=1)
     settings = {"palette": palette, "dither": Image.Dither.NONE}
     first, *others = [Image.fromarray(each).quantize(**settings) for each in pictures]
@@ -107,16 +109,8 @@ def draw_flow():
     sheet = opticalflow.contact_sheet(*picked)
     legend = np.full((sheet.shape[0], LEGEND_WIDTH, 3), 255, np.uint8)
     top, left = (legend.shape[0] * 3 // 2 - WHEEL_WIDTH) // 2, (LEGEND_WIDTH - WHEEL_WIDTH) // 2
-    legend[top : top + WHEEL_WIDTH, left : left + WHEEL_WIDTH] = draw_wheel()
+    legend[top : top + WHEEL_WIDTH, left : left + WHEEL_WIDTH] = opticalflow.flow_wheel(WHEEL_WIDTH)
     return np.hstack([sheet, legend])
-
-
-def draw_wheel():
-    """The colour of each direction, uint8 BGR `(WHEEL_WIDTH, WHEEL_WIDTH, 3)`."""
-    axis = np.linspace(-1, 1, WHEEL_WIDTH)
-    flow = np.stack(np.meshgrid(axis, axis), axis=-1) * opticalflow.FLOW_OF_FULL_COLOR
-    flow[np.hypot(flow[..., 0], flow[..., 1]) > opticalflow.FLOW_OF_FULL_COLOR] = 0
-    return opticalflow.flow_to_color(flow)
 
 
 def open_recognition(run_dir):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import evaluate
+import frame
+import opticalflow
 import predict
 from common import dataset as data
 from evaluation import results
@@ -113,6 +115,14 @@ def test_evaluation_is_not_repeated(trained_run, capsys):
     assert "fused" in capsys.readouterr().out
 
 
+def test_the_picture_of_another_split_has_a_name_of_its_own(trained_run):
+    picture = trained_run / "confusion.png"
+    before = picture.read_bytes()
+    evaluate.evaluate(trained_run, "val")
+    assert picture.read_bytes() == before
+    assert (trained_run / "confusion-val.png").read_bytes()[:4] == b"\x89PNG"
+
+
 @pytest.fixture
 def moved_run(stored_dataset, trained_run, tmp_path):
     """(dataset, run) in a folder of their own."""
@@ -128,6 +138,20 @@ def test_signs_that_the_run_does_not_know_are_left_out_and_told(moved_run, capsy
         shutil.copytree(folder / "test" / "left", folder / "test" / "up")
     assert evaluate.evaluate(run)["num_videos"] == 4
     assert "Left out: 2 clips of 1 signs that" in capsys.readouterr().out
+
+
+def test_a_result_of_clips_that_are_gone_or_replaced_is_not_shown_again(moved_run):
+    dataset, run = moved_run
+    evaluate.evaluate(run)
+    assert evaluate.evaluate_if_new(run).skipped == 4
+    (dataset.video_dir / "test" / "left" / "0.avi").unlink()
+    assert evaluate.evaluate_if_new(run).done == 3
+    assert evaluate.evaluate_if_new(run).skipped == 3
+    path = dataset.video_dir / "test" / "left" / "1.avi"
+    path.write_bytes(path.read_bytes() + b"0")
+    frame.extract_frames(dataset, workers=1)
+    opticalflow.extract_flow(dataset, workers=1)
+    assert evaluate.evaluate_if_new(run).done == 3
 
 
 def test_an_evaluation_of_one_split_as_it_was_written_before_still_opens(moved_run, capsys):

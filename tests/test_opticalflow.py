@@ -1,10 +1,13 @@
 """opticalflow.py: motion of known size, storing, streaming, colours and faults."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import frame
 import opticalflow
+from common import slow_imports
 from common.network_input import restore_flow
 from common.video import read_image
 from tests.helpers import make_dataset, moving_square, run_script
@@ -122,6 +125,18 @@ def test_a_contact_sheet_tells_the_sign_the_seconds_and_the_colours(tmp_path, mo
     assert {"wave", "0.0 s", "3.2 s", "colour: direction\nwhite: rest"} <= set(titles)
     wheel = read_image(tmp_path / "sheet.png")[-60:, -60:]
     assert np.ptp(wheel.astype(int), axis=2).max() > 200
+
+
+def test_a_contact_sheet_of_a_sign_in_any_script_has_no_boxes(tmp_path, monkeypatch):
+    monkeypatch.setattr(slow_imports, "_font_names", lambda: ["DejaVu Sans"])
+    slow_imports._letters.cache_clear()
+    frames = np.zeros((2, 40, 48, 3), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of letters that are drawn as boxes
+        name = "\uc548\ub155 (train/hello/0)"
+        opticalflow.plot_sheet(tmp_path / "sheet.png", name, frames, frames[..., :2] / 1.0)
+    slow_imports._letters.cache_clear()
+    assert (tmp_path / "sheet.png").is_file()
 
 
 def test_damaged_frames_are_a_failure_not_a_crash(tmp_path):

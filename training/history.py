@@ -3,7 +3,7 @@
 import math
 
 from common import disk
-from common.slow_imports import import_pyplot
+from common.slow_imports import make_figure, writable
 
 COLUMNS = "stream phase epoch loss accuracy val_loss val_accuracy learning_rate seconds".split()
 STREAM_COLORS = {"rgb": "tab:blue", "flow": "tab:orange"}
@@ -35,15 +35,15 @@ class History:
         disk.write_atomically(self._path, text)
         return self._best() == len(self.table) - 1
 
-    def words(self):
-        """The best epoch, in words."""
+    def words(self, run):
+        """The best epoch of a run's stream, in words."""
         best = self.table.iloc[self._best()]
-        of_split, accuracy = "validation", best["val_accuracy"]
+        split, accuracy = "val", best["val_accuracy"]
         if math.isnan(accuracy):
-            of_split, accuracy = "training", best["accuracy"]
+            split, accuracy = "train", best["accuracy"]
         return (
-            f"epoch {best['epoch']:.0f} of {len(self.table)} was the best, {of_split} accuracy "
-            f"{accuracy:.3f}"
+            f"epoch {best['epoch']:.0f} of {len(self.table)} was the best, accuracy {accuracy:.3f} "
+            f"on {run.data[split]} clips of {split} (chance {1 / len(run.signs):.3f})"
         )
 
     def has_stalled(self, patience):
@@ -72,9 +72,9 @@ def read(folder):
 
 def plot(run):
     """Writes curves.png: loss and accuracy over the epochs of a run, every stream a colour."""
-    pyplot = import_pyplot()
     table = read(run.folder)
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure = make_figure(10, 4)
+    axes = figure.subplots(1, 2)
     for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
         for stream, color in STREAM_COLORS.items():
             rows = table[table["stream"] == stream]
@@ -91,6 +91,5 @@ def plot(run):
     axes[1].axhline(1 / len(run.signs), color="gray", linestyle=":", label="chance")
     axes[1].set_ylim(-0.02, 1.02)
     figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle(run.folder.name)
+    figure.suptitle(writable(run.folder.name))
     figure.savefig(run.folder / "curves.png", dpi=100)
-    pyplot.close(figure)

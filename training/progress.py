@@ -25,13 +25,24 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, bar, stream, num_epochs):
         super().__init__()
         self._bar, self._stream, self._num_epochs = bar, stream, num_epochs
+        self._is_compiling = True  # in its first step, which says nothing of the time left
 
     def on_epoch_begin(self, epoch, logs=None):
-        words = f"{self._stream}, epoch {epoch + 1} of {self._num_epochs}"
-        self._bar.set_description_str(words, refresh=False)
+        self._epoch = epoch
+        self._describe("compiling" if self._is_compiling else self._where())
 
     def on_train_batch_end(self, batch, logs=None):
+        if self._is_compiling:
+            self._is_compiling = False
+            self._bar.unpause()
+            self._describe(self._where())
         self._bar.update()
+
+    def _where(self):
+        return f"epoch {self._epoch + 1} of {self._num_epochs}"
+
+    def _describe(self, words):
+        self._bar.set_description_str(f"{self._stream}, {words}", refresh=False)
 
     def on_epoch_end(self, epoch, logs=None):
         words = f"accuracy {logs['accuracy']:.2f}"

@@ -119,5 +119,5 @@ def _train_stream(run, architecture, stream, clips, options):
     fitting.fit_stream(run, stream, architecture, schedule, train, val, *places)
     run.write()
     past = history.History(run.folder, stream)
-    print(f"{stream}: {past.words()}, {time.monotonic() - started:.0f} s", flush=True)
+    print(f"{stream}: {past.words(run)}, {time.monotonic() - started:.0f} s", flush=True)
     history.plot(run)

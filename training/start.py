@@ -10,8 +10,9 @@ from common import dataset as data
 from common import disk
 from common.slow_imports import import_keras
 from inference import run_folder
+from training.schedule import phases
 
-VAL_RULE = "smallest hashes of each sign"  # of runs that choose by `dataset.split_train_val`
+EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips")  # of the preset, which are told as one
 
 
 def stored_clips(dataset, stream):
@@ -85,7 +86,7 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options)
     signs = dataset.signs(clip.label for clip in train)
     if len(signs) < 2:
         raise ValueError(f"A network needs at least 2 signs to tell apart. Found: {len(signs)}.")
-    places = sorted(f"{clip.split}/{clip.label}/{clip.name}" for clip in train + val)
+    used = sorted(train + val)
     return run_folder.Run(
         folder=folder,
         architecture=architecture_name,
@@ -97,8 +98,9 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options)
             "train": len(train),
             "val": len(val),
             "val_fraction": options.val_fraction,
-            **_rule_of_split(clips, val),
-            "fingerprint": _digest(places),
+            **({"val_clips": sorted(map(_key, val))} if _is_made(clips, val) else {}),
+            "fingerprint": _digest(map(_place, used)),
+            "videos": digest_of_videos(dataset, used),
         },
         options={**options.recorded(), **further_options},
         date=run_folder.now(),
@@ -107,15 +109,40 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options)
     )
 
 
-def _digest(places):
-    text = "\n".join(places).encode(errors="surrogateescape")
-    return hashlib.sha256(text).hexdigest()[:16]
+def digest_of_videos(dataset, clips):
+    """Stands for clips and the videos that they were cut from, as far as their sizes tell.
+
+    Args:
+        dataset: `dataset.Dataset`.
+        clips: list of `dataset.Clip`.
+
+    Returns:
+        text, or None where it is not known what they were cut from.
+    """
+    stamps = [disk.read_stamp(dataset.frame_dir / clip.place()) for clip in clips]
+    if None in stamps:
+        return None
+    sizes = [stamp.get("bytes") for stamp in stamps]
+    return _digest(f"{_place(clip)} {size}" for clip, size in zip(clips, sizes, strict=True))
 
 
-def _rule_of_split(clips, val):
-    """What run.json tells of validation clips that are not a split of the data set itself."""
-    is_made = bool(val) and not any(clip.split == "val" for clip in clips)
-    return {"val_rule": VAL_RULE} if is_made else {}
+def _place(clip):
+    return f"{clip.split}/{clip.label}/{clip.name}"
+
+
+def _key(clip):
+    """What stands for a clip in run.json, whatever its name is made of."""
+    return _digest([_place(clip)])
+
+
+def _digest(texts):
+    content = "\n".join(texts).encode(errors="surrogateescape")
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _is_made(clips, val):
+    """Whether validation clips are some of `train`, not a split of the data set itself."""
+    return bool(val) and not any(clip.split == "val" for clip in clips)
 
 
 def split(clips, val_fraction):
@@ -126,21 +153,27 @@ def split(clips, val_fraction):
 
 
 def split_of_run(run, clips):
-    """`split` as a run was trained.
+    """Training and validation clips as a run was trained; clips that are new since are of training.
 
     Raises:
-        ValueError: its validation clips were chosen by an earlier rule: some that would be judged
-            now were trained on.
+        ValueError: the run does not tell which clips were kept for validation: some that would be
+            judged now were trained on.
     """
     train, val = split(clips, run.data["val_fraction"])
-    is_made_now = bool(_rule_of_split(clips, val))
-    if run.data["val"] and is_made_now and run.data.get("val_rule") != VAL_RULE:
+    if not run.data["val"] or not _is_made(clips, val):
+        return train, val
+    if "val_clips" not in run.data:
         raise ValueError(
             f"{run.folder} was trained when validation clips were chosen otherwise: some of those "
             "that would be judged now were trained on. Train it anew: the same command with "
             "--restart."
         )
-    return train, val
+    kept = set(run.data["val_clips"])
+    everything = sorted(train + val)
+    return (
+        [clip for clip in everything if _key(clip) not in kept],
+        [clip for clip in everything if _key(clip) in kept],
+    )
 
 
 def refuse_to_delete_weights(folder, weights):
@@ -193,9 +226,11 @@ def _changes(there, run):
         one, other = (_as_dict(getattr(each, what)) for each in (there, run))
         changes += [
             f"{key} was {one.get(key)}, is {other.get(key)}"
-            for key in sorted({*one, *other})
+            for key in sorted({*one, *other} - {*EPOCHS})
             if one.get(key) != other.get(key)
         ]
+    before, now = (_num_epochs(each) for each in (there, run))
+    changes += [f"there were {before} epochs, now {now} are asked for"] * (before != now)
     changes += [
         f"{what} was {getattr(there, what)}, is {getattr(run, what)}"
         for what in ("architecture", "dataset")
@@ -212,12 +247,25 @@ def _changes_of_clips(there, run):
         changes.append("the class list names or orders the signs otherwise")
     before, now = (each.data["train"] + each.data["val"] for each in (there, run))
     if now != before:
-        changes.append(f"{abs(now - before)} clips {'added' if now > before else 'fewer'}")
+        word = "clip" if abs(now - before) == 1 else "clips"
+        changes.append(f"{abs(now - before)} {word} {'added' if now > before else 'fewer'}")
     elif there.data["fingerprint"] != run.data["fingerprint"]:
         changes.append("other clips, as many as before")
-    elif there.data != run.data:
+    elif _differ(there, run, "videos"):
+        changes.append("videos were replaced by others of the same name")
+    elif _differ(there, run, "val") or _differ(there, run, "val_clips"):
         changes.append("other clips are kept for validation")
     return changes
+
+
+def _differ(there, run, key):
+    """Whether both tell this of their clips, and not the same."""
+    one, other = (each.data.get(key) for each in (there, run))
+    return None not in (one, other) and one != other
+
+
+def _num_epochs(run):
+    return sum(phase.epochs for phase in phases(run.preset, run.data["train"]))
 
 
 def _as_dict(value):

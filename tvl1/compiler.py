@@ -14,7 +14,7 @@ from numba.core import event
 
 from tvl1 import band, llvm, row, workspace
 
-COMPILE_SECONDS = 10
+COMPILE_SECONDS, ALIVE_SECONDS = 10, 4
 COMPILED_MODULES = (workspace, llvm, row, band)
 
 _lock = threading.Lock()
@@ -31,8 +31,12 @@ def compiled_solver():
     with _lock:
         if _solver is None:
             band.solve_band.__qualname__ = f"solve_band_{_source_digest()}"
-            with event.install_listener("numba:compile", _Announcement()):
-                _solver = _load_or_compile()
+            announcement = _Announcement()
+            try:
+                with event.install_listener("numba:compile", announcement):
+                    _solver = _load_or_compile()
+            finally:
+                announcement.end()
         return _solver
 
 
@@ -44,18 +48,29 @@ def _source_digest():
 
 
 class _Announcement(event.Listener):
-    """Says that something is compiled, once; loading from disk is no such event."""
+    """Says that something is compiled, and again while it takes; loading from disk is no such
+    event."""
 
-    is_due = True
+    def __init__(self):
+        self._has_begun, self._has_ended = False, threading.Event()
 
     def on_start(self, _):
-        if self.is_due:
-            text = f"tvl1: compiling, once per machine, about {COMPILE_SECONDS} s ..."
-            print(text, file=sys.stderr, flush=True)
-        self.is_due = False
+        if not self._has_begun:
+            self._has_begun = True
+            threading.Thread(target=self._tell, daemon=True).start()
 
     def on_end(self, _):
         pass
+
+    def end(self):
+        self._has_ended.set()
+
+    def _tell(self):
+        text = f"tvl1: compiling, once per machine, about {COMPILE_SECONDS} s ..."
+        while not self._has_ended.is_set():
+            print(text, file=sys.stderr, flush=True)
+            text = "tvl1: still compiling ..."
+            self._has_ended.wait(ALIVE_SECONDS)
 
 
 def _load_or_compile():

@@ -5,10 +5,12 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from common import command_line
 from common.command_line import (
     COUNT,
     COUNT_OR_0,
@@ -24,11 +26,10 @@ from common.command_line import (
     options_of,
     quote,
 )
-from tests.helpers import ROOT
+from tests.helpers import ENVIRONMENT, ROOT
 
 # As `sitecustomize` it presses Ctrl-C when OpenCV is imported.
 CTRL_C_AT_IMPORT = """
-import signal
 import sys
 
 class Finder:
@@ -157,3 +158,28 @@ def test_ctrl_c_while_modules_are_imported_is_one_word(script, tmp_path):
     )
     assert result.returncode != 0 and result.stdout == ""
     assert result.stderr == "\nStopped.\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "The same command goes on from here."),
+        (["--restart"], "Without --restart, the same command goes on from here."),
+    ],
+)
+def test_what_is_said_after_ctrl_c_is_true_for_the_command_given(flags, words, tmp_path):
+    code = "import signal; from common import command_line\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "command_line.run(lambda: signal.raise_signal(signal.SIGINT))"
+    command = [sys.executable, "-c", code, *flags]
+    result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 130 and result.stderr.endswith(f"Stopped. {words}\n")
+
+
+def test_what_takes_long_says_so_again(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "ALIVE_SECONDS", 0.05)
+    with command_line.telling("still at work ..."):
+        time.sleep(0.3)
+    assert 2 <= capsys.readouterr().err.count("still at work ...") <= 6
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""

@@ -68,6 +68,8 @@ def test_newest_means_the_newest_finished_one(run_copy):
 def test_a_missing_run_names_those_that_there_are(run_copy, tmp_path):
     with pytest.raises(FileNotFoundError, match="There are: .*model/run"):
         run_folder.Run.read(run_copy.with_name("rnu"))
+    with pytest.raises(FileNotFoundError, match="There are: .*model/run"):
+        run_folder.Run.read(run_folder.find("rnu", run_copy.parent))
     with pytest.raises(FileNotFoundError, match="python pipeline_i3d.py"):
         run_folder.newest(tmp_path / "nowhere")
 

@@ -6,7 +6,7 @@ import pytest
 
 import predict
 from common.video import fit_frame
-from live import picture, window
+from live import picture, view, window
 from live.picture import View, draw
 
 SIZES = [(480, 640), (640, 480), (72, 128), (1080, 1920)]
@@ -125,6 +125,13 @@ def test_backticks_are_for_terminals():
         (View(lines=[("", words)]), View(lines=[("", words.replace("`", ""))])),
     ):
         assert np.array_equal(draw(quoted), draw(plain))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.37, picture.MAX_SCALE])
+def test_what_owners_of_a_toy_model_may_type_stands_on_a_line_of_its_own(scale):
+    lines = picture.Canvas(scale).wrap(view.DRAWN_SIGNERS, 620, picture.TEXT)
+    command = "python videocapture.py --dataset my_signs --sign hello thanks"
+    assert len(lines) == 2 and lines[1] == command
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,8 @@ def test_a_window_that_is_made_larger_is_drawn_as_large_and_shrinks_again(tmp_pa
 
             def is_sharp(expected=expected, top=top, scale=scale):
                 rows = slice(top + round(450 * scale), top + round(480 * scale))
-                return np.array_equal(desktop.screenshot()[rows, : expected.shape[1]], expected)
+                left = slice(expected.shape[1] * 3 // 4)  # the pointer stands at a corner
+                return np.array_equal(desktop.screenshot()[rows, left], expected[:, left])
 
             program.wait(is_sharp, 10)
         program.press("q")

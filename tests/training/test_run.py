@@ -18,13 +18,24 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
+import frame
+import opticalflow
 import train_i3d
 from common import dataset as data
 from common.presets import PRESETS
 from inference import run_folder
-from tests.helpers import ROOT, TINY, copy_of, make_dataset, run_script, train_shallow
+from tests.helpers import (
+    ROOT,
+    TINY,
+    copy_of,
+    make_dataset,
+    moving_square,
+    run_script,
+    train_shallow,
+    write_video,
+)
 from train_i3d import I3DOptions
-from training import fitting, history, pipeline, schedule
+from training import fitting, history, pipeline, schedule, start
 from training.options import TrainingOptions, add_arguments, from_arguments
 from training.run import is_trained
 from training.schedule import Phase, phases
@@ -204,7 +215,7 @@ def test_other_data_or_settings_are_refused_with_both_sides(stored_dataset, trai
         train_i3d.train(stored_dataset, I3DOptions(flip=True))
     other = data.Dataset("moves", root=stored_dataset.root)
     other.preset = dataclasses.replace(TINY, epochs_all=4)
-    with pytest.raises(ValueError, match="settings: epochs_all was 3, is 4. .*--restart"):
+    with pytest.raises(ValueError, match="settings: there were 3 epochs, now 4 are .*--restart"):
         train_i3d.train(other)
     other.preset = dataclasses.replace(TINY, num_frames=9)
     with pytest.raises(ValueError, match="num_frames is 8, wanted 9.*frame.py .*--rebuild"):
@@ -335,7 +346,8 @@ def test_the_time_that_training_will_take_is_told(
 def test_a_training_shows_one_bar_a_stream_and_what_its_best_epoch_was(stored_dataset, capfd):
     train_shallow(stored_dataset, "shown", stream="rgb")
     output, bars = capfd.readouterr()
-    assert re.search(r"rgb: epoch \d of 3 was the best, validation accuracy [01]\.\d{3}, ", output)
+    words = r"rgb: epoch \d of 3 was the best, accuracy [01]\.\d{3} on \d+ clips of val"
+    assert re.search(rf"{words} \(chance 0\.500\), ", output)
     last = bars.split("\r")[-1]
     assert last.startswith("rgb, epoch 3 of 3: 100%") and ", validation " in last
     assert "Epoch 1" not in output + bars and "step" not in output
@@ -358,6 +370,51 @@ def test_tensorboard_that_is_missing_is_told_before_anything_is_trained(
     with pytest.raises(ValueError, match="pip install tensorboard"):
         train_shallow(stored_dataset, "no-board", tensorboard=True)
     assert not (stored_dataset.root / "model" / "no-board").exists()
+
+
+@pytest.fixture
+def without_val(tmp_path):
+    """A data set of ten clips, of which training keeps two for validation."""
+    dataset = make_dataset(tmp_path, {"train": 5})
+    frame.extract_frames(dataset, workers=1)
+    opticalflow.extract_flow(dataset, workers=1)
+    return dataset
+
+
+def test_a_video_replaced_under_its_name_is_not_trained_already(without_val):
+    train_shallow(without_val, "run", stream="rgb")
+    path = without_val.video_dir / "train" / "left" / "0.avi"
+    write_video(path, moving_square(14, (2, 1), (40, 48)))
+    frame.extract_frames(without_val, workers=1)
+    with pytest.raises(ValueError, match="videos were replaced by others of the same name"):
+        train_shallow(without_val, "run", stream="rgb")
+
+
+def test_another_share_that_keeps_the_same_clips_for_validation_changes_nothing(
+    without_val, capsys
+):
+    train_shallow(without_val, "run", stream="rgb", val_fraction=0.2)
+    train_shallow(without_val, "run", stream="rgb", val_fraction=0.1)
+    assert "is trained already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="other clips are kept for validation"):
+        train_shallow(without_val, "run", stream="rgb", val_fraction=0.4)
+
+
+def test_clips_that_were_trained_on_never_become_validation_clips(without_val):
+    run = run_folder.Run.read(train_shallow(without_val, "run", stream="rgb"))
+    clips = without_val.stored_clips("rgb")
+    _, val = start.split_of_run(run, clips)
+    assert len(val) == 2
+    fewer = [clip for clip in clips if clip != val[0]]
+    train, left = start.split_of_run(run, fewer)
+    assert left == val[1:] and len(train) == 8
+
+
+def test_other_epochs_are_told_as_epochs(without_val):
+    train_shallow(without_val, "run", stream="rgb")
+    without_val.preset = dataclasses.replace(without_val.preset, epochs_for_clips=40)
+    with pytest.raises(ValueError, match="there were 3 epochs, now 15 are asked for"):
+        train_shallow(without_val, "run", stream="rgb")
 
 
 def test_class_weights_balance_the_signs():
