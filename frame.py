@@ -26,11 +26,13 @@ from common import dataset as data
 from common import disk, stage
 from common.video import (
     BYTES_PER_PIXEL,
+    HIGHEST_FPS,
     encode_image,
     open_video,
     pick_frames,
     read_clip,
     read_image,
+    refuse_cover,
     sample_indices,
 )
 
@@ -100,8 +102,28 @@ def cut_video(source, partial, num_frames, height, width):
 
 def seconds_of(path):
     """How long a video is, as its header says; None where it does not."""
-    header = _read_header(path)
-    return header[0] / header[1] if header else None
+    try:
+        frames, fps, _ = _read_header(path)
+    except (OSError, ValueError):
+        return None
+    return frames / fps if frames > 0 and fps > 0 else None
+
+
+def unreadable_signs(videos):
+    """The signs of which not a single training video can be opened.
+
+    Args:
+        videos: list of `Clip`; of each sign they are opened up to the first that can be.
+
+    Returns:
+        A set of labels.
+    """
+    unreadable, readable = set(), set()
+    for video in videos:
+        if video.split == "train" and video.label not in readable:
+            is_read = not isinstance(_header_or_reason(video.path), str)
+            (readable if is_read else unreadable).add(video.label)
+    return unreadable - readable
 
 
 def print_remarks(dataset, videos):
@@ -112,16 +134,19 @@ def print_remarks(dataset, videos):
         videos: its list of `Clip`.
     """
     for kind, paths in dataset.left_out().items():
-        print(f"left out: {len(paths)} {kind}, such as {paths[0].relative_to(dataset.video_dir)}")
+        example = paths[0].relative_to(dataset.video_dir)
+        print(f"left out: {len(paths)} x {kind}, such as {example}")
     labels = {split: {v.label for v in videos if v.split == split} for split in data.SPLITS}
     trained = labels["train"]
     unknown = (labels["val"] | labels["test"]) - trained
-    _print_signs("in val or test only: they are not learned, and left out of judging", unknown)
+    unreadable = unreadable_signs(videos)
+    _print_signs("of which no training video can be read", unreadable)
+    _print_signs("in val or test only, not learned and left out of judging", unknown)
     for split in ("val", "test"):
         if labels[split]:
             _print_signs(f"in train, and not in {split}", trained - labels[split])
-    if len(trained) == 1:
-        print(f"One sign only ({min(trained)}): a network needs two to tell apart.")
+    if len(trained - unreadable) == 1:
+        print(f"One sign only ({min(trained - unreadable)}): a network needs two to tell apart.")
 
 
 def _print_signs(words, labels):
@@ -132,49 +157,73 @@ def _print_signs(words, labels):
 
 
 def describe_videos(dataset, workers=None):
-    """Prints, per split, what the videos' headers say: number, duration, fps, size, frames."""
+    """Prints, per split, what the videos' headers say: number, duration, fps, size, frames.
+
+    Videos that cannot be read are not counted; they are listed below with the reason.
+    """
     videos = dataset.videos()
     with concurrent.futures.ThreadPoolExecutor(workers or stage.num_cores()) as executor:
-        headers = list(executor.map(_read_header, [video.path for video in videos]))
+        headers = list(executor.map(_header_or_reason, [video.path for video in videos]))
+    read = [pair for pair in zip(videos, headers, strict=True) if not isinstance(pair[1], str)]
     print(
         f"{'split':6}{'videos':>7}{'signs':>6}  seconds min/median/max  frames min/median/max  fps"
     )
     for split in data.SPLITS:
-        there = [i for i, video in enumerate(videos) if video.split == split]
-        rows = [headers[i] for i in there if headers[i]]
-        if not rows:
-            continue
-        frames, fps, sizes = zip(*rows, strict=True)
-        seconds = [count / rate for count, rate, _ in rows]
-        print(
-            f"{split:6}{len(there):7d}{len({videos[i].label for i in there}):6d}"
-            f"  {_spread(seconds, '.1f'):22}  {_spread(frames, '.0f'):21}  "
-            f"{statistics.median(fps):.1f}"
-        )
-        common = collections.Counter(sizes).most_common(3)
-        print("      " + ", ".join(f"{count} of {size[0]}x{size[1]}" for size, count in common))
+        rows = [(video.label, header) for video, header in read if video.split == split]
+        if rows:
+            _print_split(split, *zip(*rows, strict=True))
     print_remarks(dataset, videos)
-    unreadable = [str(videos[i].path) for i, header in enumerate(headers) if not header]
-    if unreadable:
-        print(f"{len(unreadable)} cannot be opened: {', '.join(unreadable[:10])}")
+    for video, header in zip(videos, headers, strict=True):
+        if isinstance(header, str):
+            print(f"cannot be read: {video.path}: {header}")
+
+
+def _print_split(split, labels, headers):
+    """Two lines of the table: `labels` and `headers` of the videos of one split."""
+    line = f"{split:6}{len(labels):7d}{len(set(labels)):6d}"
+    # Some recorders, such as browsers, write no length.
+    told = [(frames, fps) for frames, fps, _ in headers if frames > 0 and fps > 0]
+    if told:
+        frames, fps = zip(*told, strict=True)
+        seconds = [count / rate for count, rate in told]
+        line += f"  {_spread(seconds, '.1f'):22}  {_spread(frames, '.0f'):21}  "
+        line += f"{statistics.median(fps):.1f}"
+    print(line)
+    common = collections.Counter(size for _, _, size in headers).most_common(3)
+    sizes = ", ".join(f"{count} of {width}x{height}" for (width, height), count in common)
+    unknown = len(headers) - len(told)
+    print(f"      {sizes}{f'; {unknown} without a length in the header' if unknown else ''}")
+
+
+def _header_or_reason(path):
+    """What `_read_header` gives, or in words why the video cannot be read."""
+    try:
+        return _read_header(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    except ValueError as error:
+        return str(error)
 
 
 def _read_header(path):
-    """(frames, fps, (width, height)) as the header has them, or None."""
-    try:
-        with open_video(path) as video:
-            frames, fps, width, height = (
-                video.get(key)
-                for key in (
-                    cv2.CAP_PROP_FRAME_COUNT,
-                    cv2.CAP_PROP_FPS,
-                    cv2.CAP_PROP_FRAME_WIDTH,
-                    cv2.CAP_PROP_FRAME_HEIGHT,
-                )
+    """(frames, fps, (width, height)) as the header has them; a number may be missing or wrong.
+
+    Raises:
+        OSError, ValueError: as `open_video`; or it is a cover picture.
+    """
+    with open_video(path) as video:
+        frames, fps, width, height = (
+            video.get(key)
+            for key in (
+                cv2.CAP_PROP_FRAME_COUNT,
+                cv2.CAP_PROP_FPS,
+                cv2.CAP_PROP_FRAME_WIDTH,
+                cv2.CAP_PROP_FRAME_HEIGHT,
             )
-    except ValueError:
-        return None
-    return (frames, fps, (int(width), int(height))) if frames > 0 and fps > 0 else None
+        )
+        if fps > HIGHEST_FPS:
+            refuse_cover(sum(video.grab() for _ in range(2)), fps)
+    return frames, fps, (int(width), int(height))
 
 
 def _spread(values, form):

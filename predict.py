@@ -234,35 +234,57 @@ def find_clips(paths):
     """Video files and image folders among `paths`; of folders with videos, the videos below them.
 
     `~` and patterns such as `*.mp4` are expanded where the shell did not. Names that begin with a
-    dot are skipped. Of a folder with videos, pictures beside them are not used, and that is told.
+    dot are skipped. Other files in a folder, such as pictures beside videos, are told and not used.
 
     Raises:
         FileNotFoundError: a path does not exist, or holds neither images nor videos.
     """
     clips = []
     for path in [found for wanted in paths for found in _expand(wanted)]:
-        if not path.is_dir():
-            clips.append(path)
-            continue
-        below = [item for item in sorted(path.rglob("*")) if not _is_hidden(item, path)]
-        videos = [item for item in below if item.suffix.lower() in data.VIDEO_SUFFIXES]
-        images = [item for item in below if item.parent == path and _is_image(item)]
-        if videos and images:
-            words = f"{len(images)} pictures beside the videos are not used, such as {images[0]}"
-            print(f"warning: {words}", file=sys.stderr)
-        if not videos and not images:
-            raise FileNotFoundError(f"Neither images nor videos in the folder {path}.")
-        clips += videos or [path]
+        clips += _clips_of_folder(path) if path.is_dir() else [path]
     return clips
 
 
+def _clips_of_folder(folder):
+    below = sorted(folder.rglob("*"))
+    files = [item for item in below if item.is_file() and not _is_hidden(item, folder)]
+    videos = [item for item in files if item.suffix.lower() in data.VIDEO_SUFFIXES]
+    images = [item for item in files if item.parent == folder and _is_image(item)]
+    used, kind = (videos, "videos") if videos else (images, "pictures")
+    if not used:
+        seen = _number_of(files) + (f", such as {files[0]}" if files else "")
+        raise FileNotFoundError(
+            f"Neither images nor videos in the folder {folder}. Seen: {seen}. "
+            f"Accepted: videos ({_listed(data.VIDEO_SUFFIXES)}), at any depth, or images "
+            f"({_listed(IMAGE_SUFFIXES)}) that lie in the folder itself."
+        )
+    unused = sorted(set(files) - set(used))
+    if unused:
+        number, verb = _number_of(unused), "is" if len(unused) == 1 else "are"
+        words = f"{number} beside the {kind} {verb} not used, such as {unused[0]}"
+        print(f"warning: {words}", file=sys.stderr)
+    return videos or [folder]
+
+
+def _number_of(files):
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
+
+
+def _listed(suffixes):
+    return " ".join(sorted(suffixes))
+
+
 def _expand(path):
-    path = Path(path).expanduser()
-    if path.exists():
-        return [path]
-    found = sorted(map(Path, glob.glob(str(path)))) if glob.has_magic(str(path)) else []
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError:  # the home of somebody who is not known here
+        expanded = Path(path)
+    if expanded.exists():
+        return [expanded]
+    is_pattern = glob.has_magic(str(expanded))
+    found = sorted(map(Path, glob.glob(str(expanded)))) if is_pattern else []
     if not found:
-        raise FileNotFoundError(f"No file or folder {path}.")
+        raise FileNotFoundError(f"No file or folder {expanded}.")
     return found
 
 

@@ -87,7 +87,7 @@ import zipfile
 
 from common import disk, stage
 from common.class_list import Sign, write_class_file
-from common.command_line import COUNT, quote
+from common.command_line import COUNT, COUNT_OR_0, quote
 from common.dataset import OPTIONS, SPLITS, Dataset
 from toy import gesture, scene
 from toy.clip import render_clip
@@ -224,7 +224,9 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options = {"dataset": OPTIONS["dataset"], **stage.OPTIONS}
     command_line.add_flags(parser, options, dataset="toysigns")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
+    parser.add_argument(
+        "--seed", type=COUNT_OR_0, default=0, help="same seed, same bytes (default: 0)"
+    )
     parser.add_argument(
         "--clips-per-sign",
         type=COUNT,

@@ -14,6 +14,7 @@ All paths are relative to the folder that the command is started in. Any folder
 import dataclasses
 import difflib
 import hashlib
+import os
 from pathlib import Path
 
 from common.class_list import Sign, read_class_file, same_form
@@ -147,10 +148,10 @@ class Dataset:
         return self.videos()
 
     def left_out(self):
-        """What is in the folder of videos and is not used: {kind in words: list of paths}."""
+        """What is in the folder of videos and is not used: {kind of one, in words: its paths}."""
         used = {clip.path for clip in _clips_below(self.video_dir, _is_video)}
         kinds = {}
-        for path in sorted(self.video_dir.rglob("*")):
+        for path in sorted([self.video_dir, *self.video_dir.rglob("*")]):
             place = path.relative_to(self.video_dir)
             is_hidden = any(part.startswith(".") for part in place.parts)
             if path not in used and not is_hidden and (kind := _why_left_out(path, place.parts)):
@@ -228,7 +229,9 @@ class Dataset:
         left_out = self.left_out() if self.video_dir.is_dir() else {}
         if not left_out:
             return ""
-        seen = "; ".join(f"{len(paths)} {kind}, as {paths[0]}" for kind, paths in left_out.items())
+        seen = "; ".join(
+            f"{len(paths)} x {kind}, as {paths[0]}" for kind, paths in left_out.items()
+        )
         return f"Seen: {seen}. Accepted: {' '.join(sorted(VIDEO_SUFFIXES))}. "
 
     def _why_no_videos(self):
@@ -312,24 +315,42 @@ def _clips_below(folder, accept):
 
 
 def _is_video(path):
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    # Unlike `Path.is_file` it survives folders that may not be entered.
+    return path.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(path)
 
 
 def _why_left_out(path, parts):
     """Why a path below the folder of videos is no clip, in words; None for what needs no word."""
-    if path.is_symlink() and not path.exists():
-        return "dead links"
-    if path.is_dir() or (len(parts) == 1 and path.suffix.lower() not in VIDEO_SUFFIXES):
+    if os.path.isdir(path):
+        return _why_folder_left_out(path, parts)
+    if os.path.islink(path) and not os.path.exists(path):
+        return "dead link"
+    if not os.path.exists(path):
+        return None  # its folder, which may not be entered, has a word of its own
+    if len(parts) == 1 and path.suffix.lower() not in VIDEO_SUFFIXES:
         return None  # lists, zips and class.csv lie beside the splits
     if parts[0].lower() in OTHER_SPLIT_NAMES:
-        return f"in a folder {parts[0]}, where {', '.join(SPLITS)} are read"
+        return f"in a folder {parts[0]}, not {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
     if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return "no videos by their ending"
+        return "no video by its ending"
     if parts[0] in SPLITS and len(parts) > 3:
-        return "in folders one level too deep"
+        return "in a folder one level too deep"
     if parts[0] not in SPLITS and len(parts) == 2:
-        return "in sign folders that belong into train/"
-    return "videos outside <split>/<sign>/"
+        return "in a sign folder that belongs into train/"
+    return "video outside <split>/<sign>/"
+
+
+def _why_folder_left_out(folder, parts):
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "folder that may not be read"
+    is_sign = len(parts) == 2 and parts[0] in SPLITS
+    if is_sign and not any(_is_visible_file(item) for item in folder.rglob("*")):
+        return "sign folder without a file"
+    return None
+
+
+def _is_visible_file(path):
+    return os.path.isfile(path) and not path.name.startswith(".")
 
 
 def _refuse_same_names(videos):
@@ -337,6 +358,7 @@ def _refuse_same_names(videos):
     for video in videos:
         other = seen.setdefault(video.place(), video)
         if other is not video:
-            raise ValueError(
-                f"{other.path} and {video.path.name} would become the same clip. Rename one."
-            )
+            paths = str(other.path), str(video.path)
+            look_alike = same_form(paths[0]) == same_form(paths[1])
+            shown = map(ascii, paths) if look_alike else paths
+            raise ValueError(f"{' and '.join(shown)} would become the same clip. Rename one.")

@@ -208,11 +208,44 @@ def _is_result(path):
     return path.parts[-3] != disk.PARTIAL_DIR and not path.name.startswith(".")
 
 
+class _Processes(concurrent.futures.ProcessPoolExecutor):
+    """Starts its processes in `submit`, undisturbed by Ctrl-C."""
+
+    def submit(self, *arguments, **settings):
+        with _ctrl_c_waits():
+            return super().submit(*arguments, **settings)
+
+
+@contextlib.contextmanager
+def _ctrl_c_waits():
+    """Ctrl-C is heard at the end; a process that starts meanwhile never hears it.
+
+    New processes inherit what is blocked. That is not enough for this one: any other thread may
+    receive the signal, and Python handles it in the main thread all the same.
+    """
+    received = []
+    handler = signal.getsignal(signal.SIGINT)
+    is_held = callable(handler) and threading.current_thread() is threading.main_thread()
+    if is_held:
+        signal.signal(signal.SIGINT, lambda *arguments: received.append(arguments))
+    can_block = hasattr(signal, "pthread_sigmask")  # not on Windows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if can_block else None
+    try:
+        yield
+    finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if is_held:
+            signal.signal(signal.SIGINT, handler)
+        if received:
+            handler(*received[0])
+
+
 @contextlib.contextmanager
 def _processes(workers):
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
+    with _ctrl_c_waits():
+        context = multiprocessing.get_context("spawn")
+        pool = _Processes(workers, mp_context=context, initializer=_start_worker)
     try:
         yield pool
     finally:

@@ -117,8 +117,7 @@ def pick_frames(path, num_frames, height, width, take):
         times = _decode(video, guess, height, width, take)
     if not times:
         raise ValueError("no frame could be decoded")
-    if len(times) == 1 and fps > HIGHEST_FPS:
-        raise ValueError("it is sound with a cover picture, no video")
+    refuse_cover(len(times), fps)
     jump = _longest_jump(times)
     picked = sample_indices(len(times), num_frames) if jump else sample_times(times, num_frames)
     if picked != guess:
@@ -131,6 +130,12 @@ def pick_frames(path, num_frames, height, width, take):
         warnings.warn(
             f"only {len(times)} of {promised} promised frames decode; they are used", stacklevel=2
         )
+
+
+def refuse_cover(num_frames, fps):
+    """Raises ValueError where these are the decoded frames and the rate of a cover picture."""
+    if num_frames == 1 and fps > HIGHEST_FPS:
+        raise ValueError("it is sound with a cover picture, no video")
 
 
 def _longest_jump(times):

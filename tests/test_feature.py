@@ -9,6 +9,7 @@ import pytest
 
 import feature
 import opticalflow
+import toysigns
 from common import dataset as data
 from common import network_input
 from tests.helpers import run_script
@@ -126,3 +127,13 @@ def test_i3d_features_are_averaged_over_the_clip(dataset):
 def test_wrong_inputs_are_told_before_keras_is_imported(tmp_path):
     result = run_script("feature.py", "--dataset", "moves", cwd=tmp_path, check=1, timeout=30)
     assert "No data set `moves`" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("main", [feature.main, toysigns.main])
+@pytest.mark.parametrize("seed", ["-1", "1.5", "one"])
+def test_a_seed_is_a_whole_number(main, seed, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["--dataset", "moves", "--seed", seed])
+    assert caught.value.code == 2
+    assert f"--seed: expected a whole number, 0 or more, received {seed}" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import frame
 from common.presets import PRESETS
-from common.video import fit_frame, read_clip, sample_indices, sample_times
+from common.video import fit_frame, open_video, read_clip, sample_indices, sample_times
 from tests.helpers import (
     ROOT,
     SHARED,
@@ -208,6 +209,70 @@ def test_info_tells_what_is_there(tmp_path):
     assert not (tmp_path / "data_temp").exists()
 
 
+def test_info_lists_what_cannot_be_read_and_goes_on(tmp_path, capsys, monkeypatch):
+    dataset = make_dataset(tmp_path, {"train": 3})
+    locked, empty = (dataset.video_dir / "train" / "left" / name for name in ("0.avi", "9.avi"))
+    empty.write_bytes(b"")
+
+    def open_others(path):
+        if path == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open_video(path)
+
+    monkeypatch.setattr(frame, "open_video", open_others)
+    frame.describe_videos(dataset)
+    table = capsys.readouterr().out
+    assert (
+        re.search(r"^train +5 +2  1.2 / 1.2 / 1.2", table, re.MULTILINE) and "5 of 48x40" in table
+    )
+    assert f"cannot be read: {locked}: Permission denied\n" in table
+    assert f"cannot be read: {empty}: the file is empty\n" in table
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the awkward real videos are not here")
+def test_info_counts_no_cover_picture_as_a_video(tmp_path, capsys):
+    dataset = make_dataset(tmp_path, {"train": 2})
+    song = dataset.video_dir / "train" / "left" / "song.mp4"
+    shutil.copy(SHARED / "data" / "reports" / "music_with_cover.mp4", song)
+    frame.describe_videos(dataset)
+    table = capsys.readouterr().out
+    assert re.search(r"^train +4 +2 ", table, re.MULTILINE) and "270000" not in table
+    reason = "it is sound with a cover picture, no video"
+    assert f"cannot be read: {song}: {reason}\n" in table
+    failed = frame.extract_frames(dataset, workers=1).failed
+    assert failed == [(str(song), reason)]
+
+
+def test_a_header_without_a_length_is_no_broken_video(tmp_path, capsys, monkeypatch):
+    dataset = make_dataset(tmp_path, {"train": 1})
+    headers = {"left": (-9e18, 30.0, (48, 40)), "right": (12.0, 10.0, (48, 40))}
+    monkeypatch.setattr(frame, "_read_header", lambda path: headers[path.parent.name])
+    frame.describe_videos(dataset)
+    table = capsys.readouterr().out
+    assert "2 of 48x40; 1 without a length in the header" in table and "12 / 12 / 12" in table
+    assert "cannot be read" not in table
+    assert frame.seconds_of(dataset.videos()[0].path) is None
+
+
+def test_a_sign_of_which_no_video_can_be_read_is_named_before_frames_are_cut(tmp_path, capsys):
+    dataset = make_dataset(tmp_path, {"train": 2})
+    folder = dataset.video_dir / "train"
+    (folder / "broken").mkdir()
+    for name in ("broken/0.avi", "broken/1.avi", "left/0.avi"):
+        (folder / name).write_bytes(b"no video at all" * 9)
+    assert frame.unreadable_signs(dataset.videos()) == {"broken"}
+    frame.extract_frames(dataset, workers=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 sign of which no training video can be read: broken"
+
+
+def test_of_a_readable_sign_one_video_is_opened(tmp_path, monkeypatch):
+    videos = make_dataset(tmp_path, {"train": 3, "test": 2}).videos()
+    opened = []
+    monkeypatch.setattr(frame, "_read_header", lambda path: opened.append(path.parent.name))
+    assert frame.unreadable_signs(videos) == set() and opened == ["left", "right"]
+
+
 def test_wrong_dataset_name_suggests_the_right_one(tmp_path):
     make_dataset(tmp_path, {"train": 1})
     result = run_script("frame.py", "--dataset", "movse", cwd=tmp_path, check=1)
@@ -245,10 +310,10 @@ def test_remarks_name_what_is_left_out_and_what_cannot_be_learned(tmp_path):
     write_video(dataset.video_dir / "test" / "up" / "0.avi", moving_square(8, (1, 0)))
     result = run_script("frame.py", "--dataset", "moves", "--info", cwd=tmp_path, check=0)
     for line in (
-        "left out: 1 no videos by their ending, such as train/left/notes.txt",
-        "left out: 1 in folders one level too deep, such as train/left/sub/5.avi",
-        "left out: 1 in a folder valid, where train, val, test are read, such as valid/left/1.avi",
-        "1 sign in val or test only: they are not learned, and left out of judging: up",
+        "left out: 1 x no video by its ending, such as train/left/notes.txt",
+        "left out: 1 x in a folder one level too deep, such as train/left/sub/5.avi",
+        "left out: 1 x in a folder valid, not train, val or test, such as valid/left/1.avi",
+        "1 sign in val or test only, not learned and left out of judging: up",
     ):
         assert line in result.stdout, result.stdout
 

@@ -135,3 +135,13 @@ def test_wrong_dataset_stops_the_pipeline_at_once(tmp_path):
         "pipeline_i3d.py", "--dataset", "my_sings", cwd=tmp_path, check=1, timeout=30
     )
     assert "Did you mean my_signs" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_single_sign_that_can_be_read_stops_the_pipeline_at_once(tmp_path):
+    folder = make_dataset(tmp_path, {"train": 3}, name="my_signs").video_dir / "train"
+    for path in (folder / "left").iterdir():
+        path.write_bytes(b"no video at all" * 9)
+    command = ("pipeline_i3d.py", "--dataset", "my_signs", "--preset", "laptop")
+    result = run_script(*command, cwd=tmp_path, check=1, timeout=60)
+    assert "Found: only right; no training video can be read of: left." in result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / "data_temp").exists()

@@ -93,8 +93,13 @@ def test_folders_hold_images_or_videos(tmp_path, stored_dataset):
     cv2.imwrite(str(images / "0.png"), np.zeros((40, 48, 3), np.uint8))
     assert predict.find_clips([images]) == [images]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="Neither images nor videos"):
+    with pytest.raises(FileNotFoundError, match=r"Neither images nor .*Seen: 0 files\. Accepted: "):
         predict.find_clips([tmp_path / "empty"])
+    (tmp_path / "empty" / "clip.rar").write_bytes(b"x")
+    with pytest.raises(FileNotFoundError) as caught:
+        predict.find_clips([tmp_path / "empty"])
+    for words in ("Seen: 1 file, such as", "clip.rar", ".avi ", ".mp4 ", ".bmp .jpeg .jpg .png"):
+        assert words in str(caught.value)
     with pytest.raises(FileNotFoundError, match="No file or folder"):
         predict.find_clips([tmp_path / "nothing"])
 
@@ -148,13 +153,23 @@ def test_videos_win_over_pictures_beside_them_and_hidden_names_are_skipped(
     (folder / "._0.avi").write_bytes(b"of another system")
     clips = predict.find_clips([folder])
     assert [clip.name for clip in clips] == ["0.avi", "1.avi"]
-    assert "1 pictures beside the videos are not used" in capsys.readouterr().err
+    warning = capsys.readouterr().err
+    assert warning == (
+        f"warning: 1 file beside the videos is not used, such as {folder / 'cover.png'}\n"
+    )
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "notes.txt").write_text("of the signer")
+    assert predict.find_clips([folder]) == clips
+    assert "warning: 2 files beside the videos are not used, such as" in capsys.readouterr().err
     images = tmp_path / "images"
     images.mkdir()
     for name in ("0.jpg", "._0.jpg"):
         cv2.imwrite(str(images / name), np.zeros((40, 48, 3), np.uint8))
     (images / "._0.jpg").write_bytes(b"of another system")
+    assert predict.find_clips([images]) == [images] and not capsys.readouterr().err
+    (images / "notes.txt").write_text("of the signer")
     assert predict.find_clips([images]) == [images]
+    assert "1 file beside the pictures is not used" in capsys.readouterr().err
     assert read_clip(images, 4, 40, 48).shape == (4, 40, 48, 3)
 
 
@@ -165,6 +180,8 @@ def test_what_the_shell_did_not_expand_is_expanded(tmp_path, stored_dataset, mon
     expected = [tmp_path / "clips" / name for name in ("0.avi", "1.avi")]
     assert predict.find_clips([tmp_path / "clips" / "*.avi"]) == expected
     assert predict.find_clips(["~/clips/0.avi"]) == expected[:1]
+    with pytest.raises(FileNotFoundError, match="No file or folder ~nosuchuser/x.avi"):
+        predict.find_clips(["~nosuchuser/x.avi"])
 
 
 def test_a_run_is_found_by_its_name_and_without_one_the_newest_is_taken(

@@ -150,9 +150,14 @@ def run_command(argv, docstring, stage_names, options_class, run_pipeline, prese
 
 
 def _refuse_one_sign(dataset):
-    labels = {video.label for video in dataset.videos() if video.split == "train"}
-    if len(labels) < 2:
-        found = f"only {min(labels)}" if labels else "none"
+    videos = dataset.videos()
+    labels = {video.label for video in videos if video.split == "train"}
+    unreadable = frame.unreadable_signs(videos)
+    readable = labels - unreadable
+    if len(readable) < 2:
+        found = f"only {min(readable)}" if readable else "none"
+        if unreadable:
+            found += f"; no training video can be read of: {', '.join(sorted(unreadable))}"
         raise ValueError(
             f"A network needs at least 2 signs to tell apart, each a folder in "
             f"{dataset.video_dir / 'train'}. Found: {found}."

@@ -113,7 +113,7 @@ def test_names_with_dots_and_blanks_and_other_scripts_are_kept():
 
 def test_two_videos_that_would_become_one_clip_are_named():
     make_files("train/a/1.mp4", "train/a/1.avi", "train/b/1.mp4")
-    with pytest.raises(ValueError, match=r"1\.avi and 1\.mp4 would become the same clip"):
+    with pytest.raises(ValueError, match=r"train/a/1\.avi and .*/train/a/1\.mp4 would become"):
         Dataset("mine").videos()
 
 
@@ -153,20 +153,46 @@ def test_what_is_left_out_is_named_by_its_kind():
     found = {kind: len(paths) for kind, paths in Dataset("mine").left_out().items()}
     assert len(Dataset("mine").videos()) == 4
     assert found == {
-        "dead links": 1,
-        "in folders one level too deep": 1,
-        "no videos by their ending": 2,
-        "videos outside <split>/<sign>/": 2,
-        "in sign folders that belong into train/": 1,
-        "in a folder dev, where train, val, test are read": 1,
-        "in a folder valid, where train, val, test are read": 1,
-        "in a folder validation, where train, val, test are read": 1,
+        "dead link": 1,
+        "in a folder one level too deep": 1,
+        "no video by its ending": 2,
+        "video outside <split>/<sign>/": 2,
+        "in a sign folder that belongs into train/": 1,
+        "in a folder dev, not train, val or test": 1,
+        "in a folder valid, not train, val or test": 1,
+        "in a folder validation, not train, val or test": 1,
     }
+
+
+def test_folders_that_may_not_be_read_and_signs_without_a_file_are_left_out(monkeypatch):
+    make_files("train/a/1.mp4", "train/locked/1.mp4", "train/b/.DS_Store")
+    Path("data_set/mine/val/c").mkdir(parents=True)
+    may = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "locked" not in str(path) and may(path, mode)
+    )
+    assert Dataset("mine").left_out() == {
+        "folder that may not be read": [Path("data_set/mine/train/locked")],
+        "sign folder without a file": [Path("data_set/mine/train/b"), Path("data_set/mine/val/c")],
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_a_folder_without_rights_stops_nothing(mode):
+    make_files("train/a/1.mp4", "train/locked/1.mp4")
+    locked = Path("data_set/mine/train/locked")
+    locked.chmod(mode)
+    try:
+        assert "train/a/1" in places(Dataset("mine").videos())
+        assert Dataset("mine").left_out()["folder that may not be read"] == [locked]
+    finally:
+        locked.chmod(0o755)
 
 
 def test_a_folder_without_a_usable_video_names_what_it_has_and_what_is_accepted():
     make_files("train/a/1.jpg", "train/a/2.jpg")
-    with pytest.raises(FileNotFoundError, match="Seen: 2 no videos by .*1.jpg. Accepted: .3gp"):
+    with pytest.raises(FileNotFoundError, match="Seen: 2 x no video by .*1.jpg. Accepted: .3gp"):
         Dataset("mine").videos()
 
 
@@ -174,6 +200,11 @@ def test_names_that_look_alike_are_one_sign():
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     make_files(f"train/{composed}/1.mp4", f"train/{decomposed}/2.mp4", "train/b/1.mp4")
     assert {video.label for video in Dataset("mine").videos()} == {composed, "b"}
+    make_files(f"train/{decomposed}/1.mp4")
+    with pytest.raises(ValueError) as caught:
+        Dataset("mine").videos()
+    for folder in (r"caf\xe9", r"cafe\u0301"):
+        assert f"'data_set/mine/train/{folder}/1.mp4'" in str(caught.value)
 
 
 # --- what is missing

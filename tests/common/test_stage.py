@@ -18,7 +18,7 @@ import cv2
 import pytest
 
 from common import command_line, disk, stage
-from tests.helpers import ENVIRONMENT, ROOT
+from tests.helpers import ENVIRONMENT, ROOT, make_dataset
 
 
 def double(source, partial):
@@ -376,6 +376,48 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(slow_stage, workers):
     output, _ = slow_stage(workers).communicate()
     assert f"{len(clips)} skipped, 0 failed" in output
     assert tree(Path("out")) == EXPECTED_SLOW
+
+
+def children_of(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to see processes")
+@pytest.mark.parametrize("later_ms", [0, 60, 150, 300])
+def test_ctrl_c_while_workers_start_is_one_word(tmp_path, later_ms):
+    make_dataset(tmp_path, {"train": 6})
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "frame.py"), "--dataset", "moves", "--workers", "2"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        wait_for(lambda: len(children_of(process.pid)) >= 2)  # the first one tracks resources
+        time.sleep(later_ms / 1000)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors and "Fatal" not in errors
+    assert errors.count("Stopped") == 1
+
+
+def say_mask(source, partial):
+    partial.write_text(str(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="POSIX signals")
+def test_processes_start_deaf_to_ctrl_c_and_their_parent_hears_it_afterwards(tmp_path):
+    jobs = jobs_of(tmp_path, ["1", "2", "3"])
+    stage.run("say", say_mask, jobs, tmp_path, workers=2)
+    assert set(tree(tmp_path).values()) == {"True"}
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with pytest.raises(KeyboardInterrupt), stage._ctrl_c_waits():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        reached = True
+    assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_two_runs_at_once_make_the_same_tree(slow_stage):
