@@ -9,7 +9,7 @@ writes  recording/<date>/ when `s` is pressed: frames/*.png, recording.avi, answ
 prints  a line per answer
 
 Frames are picked by time while you sign and their optical flow is computed at once, so that only
-the networks, or of a large I3D a third of them, are left to run when the recording ends. `?` in
+the networks, or of a large I3D half of them, are left to run when the recording ends. `?` in
 the window tells the keys.
 """
 

@@ -188,13 +188,18 @@ class Dataset:
             )
         current = [clip for clip in clips if clip.place() in places]
         gone = [clip for clip in clips if clip.place() not in places]
-        if gone and "gone" not in self._told:
-            self._told.add("gone")
-            print(
-                f"{len(gone)} stored clips are left out, whose videos are gone, such as "
+        if gone:
+            self.tell_once(
+                f"Stored clips that are left out, for their videos are gone: {len(gone)}, such as "
                 f"{gone[0].place()} (to use them: --stored)."
             )
         return current
+
+    def tell_once(self, words):
+        """Prints words, unless there are none or they were printed already."""
+        if words and words not in self._told:
+            self._told.add(words)
+            print(words)
 
     def refuse_if_unknown(self):
         """Raises FileNotFoundError where there are neither videos of this name nor stored clips."""

@@ -36,7 +36,7 @@ def stored_clips(dataset, stream):
     frames = [dataset.frame_dir / clip.place() for clip in clips]
     if not dataset.stored:
         videos = {video.place(): video.path for video in dataset.videos()}
-        _tell_uncut(videos, have, cut)
+        dataset.tell_once(_unused(videos, have, cut))
         sources = [videos[clip.place()] for clip in clips]
         _refuse_outdated(frames, sources, f"{cut}`, then `{compute}")
     if stream == "flow":
@@ -44,14 +44,15 @@ def stored_clips(dataset, stream):
     return clips
 
 
-def _tell_uncut(videos, stored, command):
-    """Prints how many videos are not among the stored clips."""
+def _unused(videos, stored, command):
+    """How many videos are not among the stored clips, in words; "" where all are."""
     lacking = [path for place, path in videos.items() if place not in stored]
-    if lacking:
-        print(
-            f"{len(lacking)} videos are not trained on, such as {lacking[0]}: they could not be "
-            f"read, or are not cut yet (`{command}` tells)."
-        )
+    if not lacking:
+        return ""
+    return (
+        f"Videos that are not used: {len(lacking)}, such as {lacking[0]}; they could not be read, "
+        f"or are not cut yet (`{command}` tells)."
+    )
 
 
 def _refuse_outdated(results, sources, command):

@@ -30,6 +30,7 @@ from tests.helpers import ENVIRONMENT, ROOT
 
 # As `sitecustomize` it presses Ctrl-C when OpenCV is imported.
 CTRL_C_AT_IMPORT = """
+import signal
 import sys
 
 class Finder:

@@ -139,7 +139,7 @@ def test_stored_clips_follow_the_videos(capsys):
         mine.stored_clips("rgb")
     make_files("train/a/1.mp4")
     assert places(mine.stored_clips("rgb")) == places(mine.stored_clips("rgb")) == ["train/a/1"]
-    assert capsys.readouterr().out.count("1 stored clips are left out") == 1
+    assert capsys.readouterr().out.count("videos are gone: 1, such as train/a/2") == 1
     everything = Dataset("mine", preset="laptop", stored=True)
     assert places(everything.stored_clips("rgb")) == ["train/a/1", "train/a/2"]
 
