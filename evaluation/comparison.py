@@ -77,9 +77,10 @@ def _common_split(runs, judged, wanted):
         of_each = "; ".join(
             f"{run.folder}: {', '.join(result)}" for run, result in zip(runs, judged, strict=True)
         )
+        lacking = f"were not all judged on {wanted}" if wanted else "share no split"
         raise ValueError(
-            f"Only runs with the same clips compare, and not all of these were judged on "
-            f"{wanted or 'one split'} ({of_each}). Judge one again: evaluate.py --split."
+            f"Only runs with the same clips compare, and these {lacking} ({of_each}). Judge one "
+            "again: evaluate.py --split."
         )
     return results.best_split(shared)
 
