@@ -12,7 +12,6 @@ from datagenerator import ClipSequence, FeatureSequence
 from inference.saved_network import load_model
 from training import devices, progress
 from training.history import COLUMNS, History
-from training.schedule import patience
 
 MIXED_PRECISIONS = ("mixed_float16", "mixed_bfloat16")
 SEED_STEP = 10_000  # between the epochs of two seeds
@@ -54,19 +53,18 @@ def fit_stream(
     with devices.shared(gpus) as num_devices:
         train, val = _sequences(run, stream, train_clips, val_clips, workers, num_devices)
         num_epochs = sum(phase.epochs for phase in phases)
-        wait = patience(run.options["patience"], run.preset, len(train_clips))
         with progress.bar(stream, (num_epochs - finished) * train.num_batches) as bar:
             model = load_model(checkpoint) if checkpoint else build(run, stream, architecture)
             devices.synchronize(model, num_devices)
             try:
                 for phase, first, epochs in _what_is_left(phases, finished):
-                    if past.has_stalled(wait):
+                    if past.has_stalled(run.options["patience"]):
                         break
                     if epochs.start == first:
                         architecture.set_trainable(model, phase.part)
                         compile_model(model, phase.learning_rate, run.options)
                     callbacks = [
-                        EpochKeeper(run, stream, phase, first, past, wait, model),
+                        EpochKeeper(run, stream, phase, first, past, model),
                         progress.Progress(bar, stream, num_epochs),
                     ]
                     if for_tensorboard:
@@ -111,11 +109,10 @@ def compile_model(model, learning_rate, options):
 class EpochKeeper(keras.callbacks.Callback):
     """Begins an epoch in a state that depends on its number only, and stores it when it ends.
 
-    `wait` is the number of epochs without a better one after which it ends the training, or None;
-    `network` the whole one, also where only its top is being fitted.
+    `network` is the whole one, also where only its top is being fitted.
     """
 
-    def __init__(self, run, stream, phase, first_epoch, past, wait, network):
+    def __init__(self, run, stream, phase, first_epoch, past, network):
         super().__init__()
         self.network = network
         self.sequence = None  # what is fitted on
@@ -124,7 +121,6 @@ class EpochKeeper(keras.callbacks.Callback):
         self.phase = phase
         self.first_epoch = first_epoch
         self.past = past
-        self.wait = wait
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -153,7 +149,7 @@ class EpochKeeper(keras.callbacks.Callback):
         if self.past.append(row):
             save_for_use(self.network, self.run.model_file(self.stream))
         save_checkpoint(self.network, self.run, self.stream, epoch + 1)
-        self.model.stop_training = self.past.has_stalled(self.wait)
+        self.model.stop_training = self.past.has_stalled(self.run.options["patience"])
 
 
 def save_checkpoint(model, run, stream, epoch):

@@ -62,12 +62,7 @@ class TrainingOptions:
         False, "mirror half of the training clips: signs must survive it", is_recorded=True
     )
     patience: int | None = option(
-        None,
-        "end after N epochs without a better one",
-        COUNT,
-        metavar="N",
-        is_recorded=True,
-        of_default="half of all, where few clips get many epochs",
+        None, "end after N epochs without a better one", COUNT, metavar="N", is_recorded=True
     )
     mixed_precision: str | None = option(
         None,

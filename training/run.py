@@ -11,7 +11,7 @@ from common import disk, stage
 from common.slow_imports import import_keras
 from training import history, start
 from training.options import TrainingOptions
-from training.schedule import patience, phases
+from training.schedule import phases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +99,7 @@ def is_trained(run, stream):
     past = history.History(run.folder, stream)
     total = sum(phase.epochs for phase in phases(run.preset, run.data["train"]))
     epochs, _ = run.newest_checkpoint(stream)
-    wait = patience(run.options["patience"], run.preset, run.data["train"])
-    had_all = epochs >= total or past.has_stalled(wait)
+    had_all = epochs >= total or past.has_stalled(run.options["patience"])
     return epochs > 0 and had_all and run.model_file(stream).is_file()
 
 

@@ -51,22 +51,6 @@ def phases(preset, num_clips):
     ]
 
 
-def patience(asked, preset, num_clips):
-    """After how many epochs without a better one a stream ends; None: after all of them.
-
-    Where few clips got many epochs, half of these. Fewer cost accuracy: of 100 epochs of twelve
-    clips, the best are often the last ones, with 40 before them that brought nothing.
-
-    Args:
-        asked: what was asked for, or None.
-        preset: `presets.Preset`.
-        num_clips: number of training clips.
-    """
-    epochs = sum(phase.epochs for phase in phases(preset, num_clips))
-    is_longer = epochs > preset.epochs_top + preset.epochs_all
-    return epochs // 2 if asked is None and is_longer else asked
-
-
 def expected_minutes(architecture, preset, num_clips):
     """About how long a stream trains on two cores without a GPU: a rule of thumb.
 

@@ -307,13 +307,6 @@ def test_few_clips_get_as_many_steps_in_more_epochs(num_clips, epochs):
     assert phases(longer, 480)[1].epochs == phases(longer, 16)[1].epochs == 150
 
 
-def test_few_clips_end_early_after_half_of_their_epochs():
-    preset = PRESETS["laptop"]
-    assert schedule.patience(None, preset, 16) == 50  # of 100
-    assert schedule.patience(None, preset, 480) is None
-    assert schedule.patience(3, preset, 16) == schedule.patience(3, preset, 480) == 3
-
-
 def test_epochs_that_are_asked_for_are_those_that_are_trained():
     parser = argparse.ArgumentParser()
     add_arguments(parser, TrainingOptions, dataset="toysigns")
