@@ -225,13 +225,21 @@ def make_parser(docstring):
 
 
 @contextlib.contextmanager
-def telling(words):
-    """Inside, `words` go to the terminal every few seconds: nothing that takes long is silent."""
+def telling(words, descriptor=None):
+    """Inside, `words` go to the terminal every few seconds: nothing that takes long is silent.
+
+    Args:
+        words: a line.
+        descriptor: of the file to write to where stderr leads nowhere meanwhile.
+    """
     has_ended = threading.Event()
 
     def tell():
         while not has_ended.wait(ALIVE_SECONDS):
-            print(words, file=sys.stderr, flush=True)
+            if descriptor is None:
+                print(words, file=sys.stderr, flush=True)
+            else:
+                os.write(descriptor, f"{words}\n".encode())
 
     thread = threading.Thread(target=tell, daemon=True)
     thread.start()

@@ -7,9 +7,9 @@ import itertools
 import os
 import sys
 import tempfile
-import threading
 
 from common.class_list import one_line, spelled_out
+from common.command_line import telling
 
 OWN_FONT = "DejaVu Sans"  # which Matplotlib brings along
 # Looked into where that lacks a letter: of Linux, Windows and macOS.
@@ -19,7 +19,6 @@ FONTS = (
     *("Microsoft YaHei", "Malgun Gothic", "Yu Gothic", "Nirmala UI", "Leelawadee UI", "Segoe UI"),
     *("Hiragino Sans", "Apple SD Gothic Neo", "PingFang SC", "Arial Unicode MS"),
 )
-ALIVE_SECONDS = 4  # between two words while it is being imported
 
 
 def import_keras():
@@ -41,7 +40,12 @@ def import_keras():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
-        with _quiet_stderr() as terminal, _alive(terminal), _empty_keras_home(), _no_mplbackend():
+        with (
+            _quiet_stderr() as terminal,
+            telling("Keras is being imported ...", terminal),
+            _empty_keras_home(),
+            _no_mplbackend(),
+        ):
             return importlib.import_module("keras")
     except (AssertionError, ImportError, ValueError) as error:
         raise ValueError(
@@ -136,24 +140,6 @@ def _quiet_stderr():
         os.dup2(terminal, 2)
         os.close(terminal)
         os.close(nowhere)
-
-
-@contextlib.contextmanager
-def _alive(terminal):
-    """Inside, a word goes to this file descriptor whenever it takes long."""
-    has_ended = threading.Event()
-
-    def tell():
-        while not has_ended.wait(ALIVE_SECONDS):
-            os.write(terminal, b"Keras is being imported ...\n")
-
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        has_ended.set()
-        thread.join()
 
 
 @contextlib.contextmanager

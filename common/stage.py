@@ -29,10 +29,8 @@ from common.command_line import COUNT, Option
 JOBS_IN_FLIGHT_PER_WORKER = 2
 MAX_LISTED_WARNINGS = 20
 MAX_LISTED_ORPHANS = 5
-ALIVE_SECONDS_SEEN, ALIVE_SECONDS = (
-    1,
-    4,
-)  # between two pictures of a bar, on a terminal or in a file
+# Between two pictures of a bar, on a terminal or in a file.
+ALIVE_SECONDS_SEEN, ALIVE_SECONDS = 1, 4
 OPTIONS = {
     "workers": Option(
         None,
