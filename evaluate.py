@@ -18,7 +18,7 @@ from common import dataset as data
 from common import disk, stage
 from evaluation import comparison, results
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
-from evaluation.metrics import choose_fusion_weight, metrics, score
+from evaluation.metrics import metrics, score
 from inference import run_folder
 from training import start
 
@@ -49,7 +49,7 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     recognizer = predict.Recognizer(run.folder, engine)
     print(f"engine: {predict.engine_text(recognizer)}")
     if clips["val"] and len(recognizer.streams) == 2:
-        run.fusion_weight = choose_fusion_weight(*score(recognizer, clips["val"]))
+        run.fusion_weight = predict.choose_fusion_weight(*score(recognizer, clips["val"]))
         recognizer.run.fusion_weight = run.fusion_weight
         run.write()
     streams, classes = score(recognizer, clips[split])

@@ -6,7 +6,8 @@
 reads   data_temp/<dataset>/<preset>/{frame,oflow}/<split>/<class>/<video>/*.jpg
 writes  data_temp/<dataset>/<preset>/{frame,oflow}-<extractor>/<split>/<class>/<video>.npy
 
-float16 (frames, features): a row per frame of a MobileNet, one row per video of I3D.
+float16 (frames, features): a row per frame of a MobileNet or of hog_hof (what frames look like and
+how they move, without a network), one row per video of I3D.
 `parameters.json` beside them says which network made them.
 """
 
@@ -25,11 +26,14 @@ from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
 from inference.extractor import (
     EXTRACTORS,
+    HOG_HOF,
     ClipBatches,
+    Descriptor,
     build_network,
     find_weights,
     refuse_unasked_random,
 )
+from nearest import descriptor
 from opticalflow import load_clip
 from weights.files import fingerprint
 
@@ -73,14 +77,13 @@ def extract_features(
         for clip in clips
     ]
     workers = workers or stage.num_cores()
-    batches = ClipBatches(
-        functools.partial(build_network, dataset.preset, stream, extractor, weights, seed)
-    )
+    batches = _maker(dataset.preset, stream, extractor, weights, seed)
     if rebuild or not all(job.target.exists() for job in jobs):
         batches.open()  # weights that do not fit are told before anything is deleted or written
     disk.claim(folder, parameters, command(dataset, extractor, weights, seed), rebuild)
+    size = seen_size(dataset.preset, extractor)
     write_one = functools.partial(
-        write_features, stream=stream, preset=dataset.preset, batches=batches
+        write_features, stream=stream, preset=dataset.preset, batches=batches, size=size
     )
     name = f"feature {stream}"
     stage.remove_orphans(name, folder, jobs)
@@ -88,6 +91,18 @@ def extract_features(
         return stage.run(
             name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
         )
+
+
+def _maker(preset, stream, extractor, weights, seed):
+    """What `write_features` asks for the features of a clip."""
+    if extractor == HOG_HOF:
+        return Descriptor(stream)
+    return ClipBatches(functools.partial(build_network, preset, stream, extractor, weights, seed))
+
+
+def seen_size(preset, extractor):
+    """(height, width) of what an extractor sees: a network's input, else the whole frame."""
+    return preset.frame_size if extractor == HOG_HOF else preset.input_size
 
 
 def extract_streams(dataset, options, extractor):
@@ -113,6 +128,8 @@ def extract_streams(dataset, options, extractor):
 
 def default_weights(dataset, extractor):
     """The weights that training of this preset begins with."""
+    if extractor == HOG_HOF:
+        return "none"
     if extractor == "i3d":
         return dataset.preset.weights
     return MOBILE_LSTM_PRESETS[dataset.preset.name].weights
@@ -126,6 +143,13 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
     """
     preset = dataset.preset
     path = find_weights(preset, stream, extractor, weights)
+    if extractor == HOG_HOF:
+        return {
+            "extractor": extractor,
+            "input_size": seen_size(preset, extractor),
+            **descriptor.parameters(stream),
+            "source": disk.read_parameters(dataset.stored_dir(stream)),
+        }
     return {
         "extractor": extractor,
         "weights": fingerprint(path),
@@ -184,7 +208,7 @@ def feature_file(folder, clip):
     return folder / f"{clip.place()}.npy"
 
 
-def write_features(source, partial, stream, preset, batches):
+def write_features(source, partial, stream, preset, batches, size):
     """One job of the stage: the folder of JPEGs `source` to the new file `partial`."""
     stored = load_clip(stream, source)
     if len(stored) != preset.num_frames:
@@ -192,7 +216,7 @@ def write_features(source, partial, stream, preset, batches):
             f"{len(stored)} pictures instead of {preset.num_frames}. Delete the folder, and run "
             "frame.py and opticalflow.py."
         )
-    clip = network_input.stream_input(stream, stored, *preset.input_size)
+    clip = network_input.stream_input(stream, stored, *size)
     file = io.BytesIO()
     np.save(file, batches.features(clip).astype(np.float16))
     partial.write_bytes(file.getvalue())

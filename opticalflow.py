@@ -21,11 +21,10 @@ import numpy as np
 import frame
 from common import dataset as data
 from common import disk, stage
-from common.network_input import quantise_flow, restore_flow
+from common.network_input import FLOW_BOUND_PX, quantise_flow, restore_flow
 from common.slow_imports import make_figure, writable
 from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_image
 
-FLOW_BOUND_PX = 20.0
 # Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
 # benchmarks/storage.py.
 FLOW_JPEG_QUALITY = 90

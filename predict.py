@@ -28,6 +28,8 @@ from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
 from inference import run_folder
 from inference.engine import ENGINES, open_networks
 
+FUSION_WEIGHTS = np.linspace(0.025, 0.975, 39)
+UNKNOWN = 0.5  # probability from which on a clip shows none of the known signs
 OPTIONS = {
     "model": run_folder.MODEL_OPTION,
     "engine": Option("auto", "what computes the networks", choices=ENGINES),
@@ -39,11 +41,18 @@ class Answer:
     """What a clip shows.
 
     `ranking` is [(class, name, probability)], best first, of the fused streams; `streams` has each
-    stream's probabilities in class order.
+    stream's probabilities in class order. `unknown` is the probability of none of these signs;
+    only runs of train_nearest.py know it, networks always name a sign.
     """
 
     ranking: list
     streams: dict
+    unknown: float = 0.0
+
+    @property
+    def is_unknown(self):
+        """Whether it is more probable that this is no known sign than that it is one of them."""
+        return self.unknown > UNKNOWN
 
     def to_dict(self):
         """Plain lists and dicts, for JSON."""
@@ -53,6 +62,7 @@ class Answer:
                 for label, name, probability in self.ranking
             ],
             "streams": self.streams,
+            "unknown": self.unknown,
         }
 
 
@@ -210,7 +220,9 @@ class ClipStream:
             (signs[i].label, signs[i].name, float(fused[i]))
             for i in np.argsort(-fused, kind="stable")
         ]
-        return Answer(ranking, {stream: scores.tolist() for stream, scores in streams.items()})
+        unknown = round(max(0.0, 1.0 - float(fused.sum())), 4)  # of networks, 0
+        per_stream = {stream: scores.tolist() for stream, scores in streams.items()}
+        return Answer(ranking, per_stream, unknown)
 
     def _input(self, stream, content):
         """What the network sees of one frame or its flow."""
@@ -228,6 +240,27 @@ def fuse(streams, weight):
     if len(streams) == 1:
         return next(iter(streams.values()))
     return weight * streams["rgb"] + (1 - weight) * streams["flow"]
+
+
+def choose_fusion_weight(streams, classes):
+    """The share of the RGB stream, by how many clips each share gets right.
+
+    A mean of `FUSION_WEIGHTS`, in which a weight w counts as w (1 - w) exp(clips right). So a few
+    clips that cannot tell leave both streams in, a stream that is right less often gets less, and
+    many clips decide.
+
+    Args:
+        streams: {"rgb", "flow": float `(num_clips, num_classes)`}.
+        classes: int `(num_clips,)`.
+
+    Returns:
+        float in (0, 1).
+    """
+    hits = np.array(
+        [np.sum(fuse(streams, weight).argmax(axis=1) == classes) for weight in FUSION_WEIGHTS]
+    )
+    counts = FUSION_WEIGHTS * (1 - FUSION_WEIGHTS) * np.exp(hits - hits.max())
+    return float(round(np.average(FUSION_WEIGHTS, weights=counts), 2))
 
 
 def find_clips(paths):
@@ -311,6 +344,8 @@ def print_answer(path, answer, labels, num_shown):
             for stream, scores in answer.streams.items()
         )
         print(f"  {100 * probability:5.1f} %  {name:24} {per_stream}")
+    if answer.unknown:
+        print(f"  {100 * answer.unknown:5.1f} %  (none of these)")
 
 
 def main(argv=None):

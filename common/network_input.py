@@ -8,6 +8,7 @@ import numpy as np
 CHANNELS = {"rgb": 3, "flow": 2}  # of each stream
 STREAMS = tuple(CHANNELS)
 HALF_RANGE = 127.5  # uint8 0..255 <-> -1..1
+FLOW_BOUND_PX = 20.0  # a flow of 1: what moves faster is taken for so fast
 
 
 def stream_input(stream, clip, height, width, **settings):

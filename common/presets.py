@@ -108,6 +108,14 @@ MOBILE_LSTM_PRESETS = {
     ),
 }
 
+# The nearest clip has no schedule, and sees all that is stored of a frame.
+NEAREST_PRESETS = {
+    name: dataclasses.replace(
+        preset, input_size=preset.frame_size, epochs_top=0, epochs_all=0, epochs_for_clips=0
+    )
+    for name, preset in PRESETS.items()
+}
+
 PRESET = Option(
     None,
     "frames, sizes and training schedule",

@@ -1,12 +1,9 @@
-"""How often a run is right: its probabilities for stored clips, accuracy, and the fusion weight."""
+"""How often a run is right: its probabilities for stored clips, and accuracy."""
 
 import numpy as np
 
 from common.network_input import stream_input
 from opticalflow import load_clip
-from predict import fuse
-
-FUSION_WEIGHTS = np.linspace(0.025, 0.975, 39)
 
 
 def score(recognizer, clips):
@@ -30,27 +27,6 @@ def score(recognizer, clips):
             scores.append(recognizer.probabilities(stream, np.stack(batch)))
         streams[stream] = np.concatenate(scores)
     return streams, np.array([run.labels.index(clip.label) for clip in clips])
-
-
-def choose_fusion_weight(streams, classes):
-    """The share of the RGB stream, by how many clips each share gets right.
-
-    A mean of `FUSION_WEIGHTS`, in which a weight w counts as w (1 - w) exp(clips right). So a few
-    clips that cannot tell leave both streams in, a stream that is right less often gets less, and
-    many clips decide.
-
-    Args:
-        streams: {"rgb", "flow": float `(num_clips, num_classes)`}.
-        classes: int `(num_clips,)`.
-
-    Returns:
-        float in (0, 1).
-    """
-    hits = np.array(
-        [np.sum(fuse(streams, weight).argmax(axis=1) == classes) for weight in FUSION_WEIGHTS]
-    )
-    counts = FUSION_WEIGHTS * (1 - FUSION_WEIGHTS) * np.exp(hits - hits.max())
-    return float(round(np.average(FUSION_WEIGHTS, weights=counts), 2))
 
 
 def metrics(scores, classes):

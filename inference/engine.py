@@ -14,7 +14,9 @@ import numpy as np
 from common.command_line import quote
 from inference import conversion, converted_files
 from inference.clip import FRAME, REST, STEP_FRAMES, WHOLE, clip_of
+from inference.run_folder import NEAREST
 from inference.saved_network import open_network
+from nearest import files
 from weights.keras_file import check_model_file
 
 ENGINES = ("auto", "keras", "openvino", "int8")
@@ -30,7 +32,8 @@ def open_networks(run, engine="auto", stepwise=False):
         stepwise: OpenVINO computes what it can of an I3D while a clip's frames arrive.
 
     Returns:
-        (engine used, reason or "", {stream: `Network`}). The reason says why "auto" fell back.
+        (engine used, reason or "", {stream: `Network`}). The reason says why "auto" fell back. What
+        compares with examples is an engine of its own, "nearest", whichever is asked for.
 
     Raises:
         FileNotFoundError: "int8", and there are no 8-bit networks of this run.
@@ -39,6 +42,8 @@ def open_networks(run, engine="auto", stepwise=False):
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is one of {', '.join(ENGINES)}. Received: {engine}")
+    if run.architecture == NEAREST:
+        return NEAREST, "", {stream: _open_examples(run, stream) for stream in run.streams}
     for stream in run.streams:
         check_model_file(run.model_file(stream))
     if engine != "auto":
@@ -72,6 +77,18 @@ class Network:
         return clip_of(self._parts)
 
 
+class ExampleNetwork(Network):
+    """What is asked like a network, and compares with examples instead.
+
+    Args:
+        comparison: `nearest.files.Comparison`.
+    """
+
+    def __init__(self, comparison):
+        super().__init__({FRAME: comparison.describe, REST: comparison.answer})
+        self.comparison = comparison
+
+
 def compiled_network(parts):
     """`Network` of {part: `openvino.CompiledModel`}."""
     return Network({name: _openvino_function(name, part) for name, part in parts.items()})
@@ -80,6 +97,11 @@ def compiled_network(parts):
 def _open(run, engine, stepwise):
     settings = {"stepwise": stepwise} if engine == "openvino" else {}
     return {stream: OPENERS[engine](run, stream, **settings) for stream in run.streams}
+
+
+def _open_examples(run, stream):
+    examples = files.load(run.model_file(stream), len(run.signs))
+    return ExampleNetwork(files.Comparison(stream, examples, *run.preset.input_size))
 
 
 def _open_keras(run, stream):

@@ -1,4 +1,4 @@
-"""Networks that make features of frames or clips, so that a new top trains on them in seconds."""
+"""What makes features of frames or clips, so that a new top trains on them in seconds."""
 
 import concurrent.futures
 import queue
@@ -9,9 +9,11 @@ import numpy as np
 import i3d_weights
 from common import network_input
 from common.slow_imports import import_keras
+from nearest import descriptor
 from weights import mobile
 
-EXTRACTORS = (*mobile.EXTRACTORS, "i3d")
+HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
+EXTRACTORS = (*mobile.EXTRACTORS, "i3d", HOG_HOF)
 CLIPS_PER_BATCH = 4
 
 
@@ -21,6 +23,8 @@ def find_weights(preset, stream, extractor, weights):
     Raises:
         FileNotFoundError, ValueError: it is not there, or is of another kind.
     """
+    if extractor == HOG_HOF:
+        return None
     if extractor == "i3d":
         if weights == "none":
             return None
@@ -77,6 +81,24 @@ def build_network(preset, stream, extractor, weights, seed=0):
     averaged = keras.layers.GlobalAveragePooling3D(keepdims=True)(model.output)
     features = keras.layers.Reshape((1, model.output_shape[-1]))(averaged)
     return keras.Model(model.input, features)
+
+
+class Descriptor:
+    """HOG or HOF in the place of a network.
+
+    Args:
+        stream: "rgb" or "flow".
+    """
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def open(self):
+        """There is nothing to open."""
+
+    def features(self, clip):
+        """Float32 `(num_frames, features)` of a clip of `network_input`."""
+        return descriptor.describe(self._stream, clip)[:, 0]
 
 
 class ClipBatches:

@@ -2,6 +2,7 @@
 
 model/<run>/
     rgb.keras flow.keras        the best network of each stream
+    rgb.npz flow.npz            in their place: the examples of a run of train_nearest.py
     run.json                    everything that is needed to use them
     history.csv curves.png      loss and accuracy after every epoch
     evaluation.json confusion.png
@@ -21,7 +22,8 @@ from common.command_line import Option, quote
 from common.network_input import STREAMS
 from common.presets import Preset
 
-ARCHITECTURES = ("i3d", "mobile_lstm")
+ARCHITECTURES = ("i3d", "mobile_lstm", "nearest")
+NEAREST = "nearest"  # the architecture that has examples instead of networks
 MODEL_OPTION = Option(
     None, "model/<run>, or the name of the run", metavar="RUN", of_default="the newest"
 )
@@ -66,7 +68,7 @@ class Run:
         return f"{self.folder}{'' if self.finished else UNFINISHED}"
 
     def model_file(self, stream):
-        return self.folder / f"{stream}.keras"
+        return self.folder / f"{stream}{'.npz' if self.architecture == NEAREST else '.keras'}"
 
     def newest_checkpoint(self, stream):
         """(number of finished epochs, path), or (0, None)."""

@@ -39,14 +39,14 @@ def test_fusion_trusts_the_better_stream():
     classes = np.array([0, 1, 0, 1])
     right = np.eye(2)[classes] * 0.6 + 0.2
     wrong = 1 - right
-    assert evaluate.choose_fusion_weight({"rgb": right, "flow": wrong}, classes) > 0.6
-    assert evaluate.choose_fusion_weight({"rgb": wrong, "flow": right}, classes) < 0.4
+    assert predict.choose_fusion_weight({"rgb": right, "flow": wrong}, classes) > 0.6
+    assert predict.choose_fusion_weight({"rgb": wrong, "flow": right}, classes) < 0.4
     # Each stream knows half of the clips well and the other half not at all.
     half = np.array([[0.9, 0.1], [0.4, 0.6], [0.45, 0.55], [0.1, 0.9]])
     other = np.array([[0.45, 0.55], [0.1, 0.9], [0.9, 0.1], [0.55, 0.45]])
-    assert 0.3 <= evaluate.choose_fusion_weight({"rgb": half, "flow": other}, classes) <= 0.7
+    assert 0.3 <= predict.choose_fusion_weight({"rgb": half, "flow": other}, classes) <= 0.7
     # Where the clips cannot tell, neither stream is left out, however sure one is of itself.
-    assert evaluate.choose_fusion_weight({"rgb": right, "flow": np.eye(2)[classes]}, classes) == 0.5
+    assert predict.choose_fusion_weight({"rgb": right, "flow": np.eye(2)[classes]}, classes) == 0.5
 
 
 @pytest.mark.parametrize(("signal", "gain"), [(0.0, -0.02), (1.5, 0.01), (3.0, 0.03)])
@@ -65,7 +65,7 @@ def test_ten_clips_are_enough_to_fuse(signal, gain):
         classes = random.integers(0, 6, 310)
         streams = {"rgb": scores(classes, signal), "flow": scores(classes, 3.0)}
         few = {name: values[:10] for name, values in streams.items()}
-        weight = evaluate.choose_fusion_weight(few, classes[:10])
+        weight = predict.choose_fusion_weight(few, classes[:10])
         hits = [
             (values[10:].argmax(axis=1) == classes[10:]).mean()
             for values in (predict.fuse(streams, weight), streams["flow"])

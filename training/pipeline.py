@@ -86,7 +86,9 @@ class Stages:
             print(f"{name:18}{seconds:8.1f}{numbers}  {report.output}")
         print(f"{'sum':18}{sum(seconds for _, seconds, _ in self._rows):8.1f}")
         print(f"model: {run_dir}")
-        print(f"pictures: {run_dir / 'curves.png'}, {run_dir / 'confusion.png'}")
+        names = ("curves.png", "confusion.png")
+        pictures = [str(run_dir / name) for name in names if (run_dir / name).is_file()]
+        print(f"pictures: {', '.join(pictures)}")
         print(f"Next: python predict.py --model {quote(run_dir)} {quote(example)}")
         print(GUESSING if is_guessing else f"      python livedemo.py --model {quote(run_dir)}")
         return self.exit_status
@@ -108,7 +110,7 @@ def run_video_stages(stages, dataset, workers):
     stages.run("opticalflow", opticalflow.extract_flow, dataset, workers=workers)
 
 
-def num_training_clips(dataset, val_fraction):
+def num_training_clips(dataset, val_fraction, min_signs=2):
     """The number of training clips that a data set has, or will have when its videos are there.
 
     Raises:
@@ -119,7 +121,7 @@ def num_training_clips(dataset, val_fraction):
     if _is_drawn(dataset):
         return toysigns.num_training_clips(dataset)
     num_clips = prepare_chalearn.num_training_clips(dataset, val_fraction)
-    if not prepare_chalearn.is_for(dataset):
+    if not prepare_chalearn.is_for(dataset) and min_signs > 1:
         _refuse_one_sign(dataset)
     return num_clips
 

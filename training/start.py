@@ -69,7 +69,7 @@ def _refuse_outdated(results, sources, command):
         )
 
 
-def new_run(folder, dataset, architecture_name, clips, options, further_options):
+def new_run(folder, dataset, architecture_name, clips, options, further_options, min_signs=2):
     """The `Run` that these arguments ask for, not written yet.
 
     Args:
@@ -79,14 +79,16 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options)
         clips: list of `dataset.Clip` of all splits.
         options: `TrainingOptions`.
         further_options: dict of what else run.json tells.
+        min_signs: that there are to be.
 
     Raises:
-        ValueError: there are clips of fewer than two signs.
+        ValueError: there are clips of fewer signs.
     """
     train, val = split(clips, options.val_fraction)
     signs = dataset.signs(clip.label for clip in train)
-    if len(signs) < 2:
-        raise ValueError(f"A network needs at least 2 signs to tell apart. Found: {len(signs)}.")
+    if len(signs) < min_signs:
+        words = "A network needs at least 2 signs to tell apart" if min_signs > 1 else "No signs"
+        raise ValueError(f"{words}. Found: {len(signs)}.")
     used = sorted(train + val)
     return run_folder.Run(
         folder=folder,

@@ -1,4 +1,4 @@
-"""Turns the TV-L1 solver into machine code or finds it on disk, once per process.
+"""Turns the TV-L1 solver, or another function, into machine code, once per process and machine.
 
 Numba keeps the code in `__pycache__`, or in the user's cache folder where that cannot be written.
 """
@@ -18,32 +18,53 @@ COMPILE_SECONDS, ALIVE_SECONDS = 10, 4
 COMPILED_MODULES = (workspace, llvm, row, band)
 
 _lock = threading.Lock()
-_solver = None
+_compiled = {}  # by name of the file on disk
 
 
 def compiled_solver():
     """`band.solve_band` as machine code; the first call says so if it has to compile."""
-    global _solver
+    return machine_code(
+        band.solve_band, llvm.COMPILE_OPTIONS, _call_solver_once, COMPILED_MODULES, "tvl1"
+    )
+
+
+def machine_code(function, options, call_once, modules, name):
+    """A function as machine code, compiled or found on disk; says so if it has to compile.
+
+    Args:
+        function: of a module, in the part of Python that Numba compiles.
+        options: of `numba.njit`.
+        call_once: calls what it is given with arguments of the types that are wanted.
+        modules: whose sources the code is made of: a change in one of them is compiled anew.
+        name: begins what is said.
+
+    Returns:
+        what `numba.njit` returns.
+
+    Raises:
+        ValueError: Numba is told not to compile.
+    """
     if numba.config.DISABLE_JIT:
         raise ValueError(
-            "NUMBA_DISABLE_JIT is set, and as plain Python the flow would take days: unset it."
+            "NUMBA_DISABLE_JIT is set, and as plain Python it would take days: unset it."
         )
     with _lock:
-        if _solver is None:
-            band.solve_band.__qualname__ = f"solve_band_{_source_digest()}"
-            announcement = _Announcement()
+        place = f"{function.__name__}_{_source_digest(modules)}"
+        if place not in _compiled:
+            function.__qualname__ = place
+            announcement = _Announcement(name)
             try:
                 with event.install_listener("numba:compile", announcement):
-                    _solver = _load_or_compile()
+                    _compiled[place] = _load_or_compile(function, options, call_once, name)
             finally:
                 announcement.end()
-        return _solver
+        return _compiled[place]
 
 
-def _source_digest():
+def _source_digest(modules):
     """Stands in the name of the file on disk, because Numba itself notices only a changed
-    `tvl1/band.py`, not a change in the modules whose functions become part of the code."""
-    sources = [Path(module.__file__).read_bytes() for module in COMPILED_MODULES]
+    file of the function itself, not a change in the modules whose functions become part of it."""
+    sources = [Path(module.__file__).read_bytes() for module in modules]
     return hashlib.sha256(b"".join(sources)).hexdigest()[:12]
 
 
@@ -51,7 +72,8 @@ class _Announcement(event.Listener):
     """Says that something is compiled, and again while it takes; loading from disk is no such
     event."""
 
-    def __init__(self):
+    def __init__(self, name):
+        self._name = name
         self._has_begun, self._has_ended = False, threading.Event()
 
     def on_start(self, _):
@@ -66,37 +88,33 @@ class _Announcement(event.Listener):
         self._has_ended.set()
 
     def _tell(self):
-        text = f"tvl1: compiling, once per machine, about {COMPILE_SECONDS} s ..."
+        text = f"{self._name}: compiling, once per machine, about {COMPILE_SECONDS} s ..."
         while not self._has_ended.is_set():
             print(text, file=sys.stderr, flush=True)
-            text = "tvl1: still compiling ..."
+            text = f"{self._name}: still compiling ..."
             self._has_ended.wait(ALIVE_SECONDS)
 
 
-def _load_or_compile():
+def _load_or_compile(function, options, call_once, name):
     try:
-        solver = _new_solver(cache=True)
+        code = numba.njit(**options, cache=True)(function)
         try:
-            _call_once(solver)
+            call_once(code)
         except Exception:  # whatever unpickling half a file raises
-            if solver.signatures:  # compiled already, so it was saving that failed
+            if code.signatures:  # compiled already, so it was saving that failed
                 raise
-            _forget(solver)
-            solver = _new_solver(cache=True)
-            _call_once(solver)
+            _forget(code)
+            code = numba.njit(**options, cache=True)(function)
+            call_once(code)
     except Exception as error:  # whatever a read-only or full disk raises
         reason = str(error).partition("\n")[0]
-        print(f"tvl1: compiled code cannot be kept on disk: {reason}", file=sys.stderr)
-        solver = _new_solver(cache=False)
-        _call_once(solver)
-    return solver
+        print(f"{name}: compiled code cannot be kept on disk: {reason}", file=sys.stderr)
+        code = numba.njit(**options)(function)
+        call_once(code)
+    return code
 
 
-def _new_solver(cache):
-    return numba.njit(**llvm.COMPILE_OPTIONS, cache=cache)(band.solve_band)
-
-
-def _call_once(solver):
+def _call_solver_once(solver):
     """Makes Numba load or compile the code for the types that `tvl1.TVL1` gives."""
     any_values = (kind(1) for kind in workspace.Settings.__annotations__.values())
     settings = workspace.Settings(*any_values)
@@ -107,8 +125,8 @@ def _call_once(solver):
     solver(blank, blank, flow, work, settings, 0)
 
 
-def _forget(solver):
+def _forget(code):
     """Deletes the index of the code on disk, so that both are written anew."""
-    name = f"*.{solver.__qualname__}-*.nbi"
-    for index in Path(solver.stats.cache_path).glob(name):
+    name = f"*.{code.__qualname__}-*.nbi"
+    for index in Path(code.stats.cache_path).glob(name):
         index.unlink(missing_ok=True)

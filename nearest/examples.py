@@ -1,0 +1,354 @@
+"""Clips whose signs are known, and how probable they make each sign for another clip.
+
+    examples = Examples(rows, classes, num_classes)
+    probabilities = examples.probabilities(views)
+
+Clips are compared in up to two ways, whose distances are added. `Looks` is how frames look, with
+what all examples have in common taken out. `Changes` is how frames differ from the mean of their
+own clip: person and place are no part of that. Where little moves (one person before a fixed
+camera), looks tell more; where much moves, or people differ, changes do. Which it is shows in the
+share of variance within clips.
+
+The nearest example of a sign decides. A clip that is farther from all of them than they are from
+each other is none of these signs, so probabilities sum to less than 1.
+"""
+
+import copy
+
+import numpy as np
+
+from nearest.warping import warped_distances
+
+DIRECTIONS = 128  # that frames are compared in, of the hundreds that their rows have
+FRAMES_TO_FIT = 512
+STILL, MOVING = 0.06, 0.12  # shares of variance within clips: only looks, only changes count
+QUERIES = 100  # examples that are left out in turn to see how far clips are from each other
+NEAR = 100  # examples that are compared in all views, the nearest ones in the first
+REFIT_CLIPS = 100  # up to so many, each new example changes how all are compared
+SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
+MIRRORED = 1.02  # a distance counts for so much where one of the clips is mirrored
+# In usual distances between signs: from where on a clip is unknown, and how gradually that comes.
+LIMIT, TEMPERATURE = 0.93, 0.05
+LIMITS = np.linspace(0.6, 1.1, 26)
+TEMPERATURES = np.geomspace(0.03, 0.2, 10)
+MIN_KNOWN = 6  # examples with another one of their sign, before the two above are fitted to them
+USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where there is no other yet
+CHUNK = 64  # clips at once, so that memory stays small
+
+
+class Looks:
+    """Rows in directions that vary as much as others: what is common says nothing (whitening).
+
+    Args:
+        arrays: {"mean", "directions"}, of `fit`.
+    """
+
+    name = "looks"
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    @classmethod
+    def fit(cls, rows):
+        """Of float rows `(num_clips, num_frames, size)` of examples."""
+        frames = _unit(_some_frames(rows))
+        mean = frames.mean(axis=0)
+        variances, directions = _principal(frames - mean)
+        # Of few examples, small variances are mostly chance: they are drawn to the mean.
+        common = variances.sum() / frames.shape[1]
+        scales = np.sqrt(variances + common)
+        return cls({"mean": mean, "directions": np.float32(directions / scales[:, None])})
+
+    def __call__(self, rows):
+        """Float32 `(..., num_frames, size)` to `(..., num_frames, directions)`."""
+        seen = _unit(rows)
+        seen -= self.arrays["mean"]
+        return _unit(seen @ self.arrays["directions"].T)
+
+
+class Changes:
+    """Roots of what differs from the clip's mean, each clip scaled to the same strength.
+
+    Args:
+        arrays: {"directions"}, of `fit`.
+    """
+
+    name = "changes"
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    @classmethod
+    def fit(cls, rows):
+        """Of float rows `(num_clips, num_frames, size)` of examples."""
+        clips = rows[:: max(1, len(rows) * rows.shape[1] // FRAMES_TO_FIT)]
+        _, directions = _principal(_some_frames(cls._changes(np.float32(clips))))
+        return cls({"directions": np.float32(directions)})
+
+    def __call__(self, rows):
+        """Float32 `(..., num_frames, size)` to `(..., num_frames, directions + 1)`."""
+        changes = self._changes(rows)
+        seen = changes @ self.arrays["directions"].T
+        # How much is in none of these directions: little of examples, much of what they never do.
+        rest = np.einsum("...i,...i->...", changes, changes) - np.einsum(
+            "...i,...i->...", seen, seen
+        )
+        return np.concatenate([seen, np.sqrt(np.maximum(rest, 0))[..., None]], axis=-1)
+
+    @staticmethod
+    def _changes(rows):
+        changes = rows - rows.mean(axis=-2, keepdims=True)
+        sizes = np.abs(changes)
+        strength = np.sqrt(sizes.sum(axis=-1).mean(axis=-1))
+        roots = np.copysign(np.sqrt(sizes, out=sizes), changes, out=changes)
+        roots /= strength[..., None, None] + np.float32(1e-6)
+        return roots
+
+
+class Examples:
+    """The examples of one stream.
+
+    Args:
+        rows: float `(num_clips, num_frames, size)`, of `descriptor.describe` or another extractor.
+        classes: int `(num_clips,)`, the sign of each.
+        num_classes: number of signs; some may have no example.
+        only_changes: compare how frames change, not how they look.
+        like: `Examples` whose way of comparing is taken over, instead of finding out anew.
+
+    Attributes:
+        rows: float16, as given.
+        limit, temperature: see `LIMIT`.
+    """
+
+    def __init__(self, rows, classes, num_classes, only_changes=False, like=None):
+        self.rows = np.asarray(rows, np.float16)
+        self.classes = np.asarray(classes, int)
+        self.num_classes = num_classes
+        self.only_changes = only_changes
+        self.limit, self.temperature = LIMIT, TEMPERATURE
+        self._ways = []
+        self._usual = 1.0
+        if like and like._ways:
+            self.limit, self.temperature, self._usual = like.limit, like.temperature, like._usual
+            self._ways = [way.of(self.rows) for way in like._ways]
+        elif len(self.rows):
+            self._fit()
+
+    def __len__(self):
+        return len(self.rows)
+
+    def with_clip(self, rows, number, num_classes):
+        """These examples and one more, of the sign of this number."""
+        new = np.asarray(rows, np.float16)[None]
+        everything = np.concatenate([self.rows, new]) if len(self) else new
+        classes = np.append(self.classes, number)
+        if len(everything) <= REFIT_CLIPS:
+            return Examples(everything, classes, num_classes, self.only_changes)
+        other = copy.copy(self)
+        other.rows, other.classes, other.num_classes = everything, classes, num_classes
+        other._ways = [way.with_clip(new[0]) for way in self._ways]
+        return other
+
+    def without_clip(self, place):
+        """These examples without the one at this place."""
+        rows, classes = np.delete(self.rows, place, axis=0), np.delete(self.classes, place)
+        like = self if len(rows) > REFIT_CLIPS else None
+        return Examples(rows, classes, self.num_classes, self.only_changes, like)
+
+    def to_arrays(self):
+        """Everything, as {name: array}, for a file."""
+        arrays = {
+            "rows": self.rows,
+            "classes": self.classes,
+            "num_classes": self.num_classes,
+            "only_changes": self.only_changes,
+            "told": [self.limit, self.temperature, self._usual],
+        }
+        for way in self._ways:
+            arrays[f"{way.transform.name}.factor"] = way.factor
+            arrays |= {f"{way.transform.name}.{key}": value for key, value in way.arrays()}
+        return {name: np.asarray(value) for name, value in arrays.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays):
+        """What `to_arrays` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError: something else.
+        """
+        like = cls([], [], 0)
+        like.limit, like.temperature, like._usual = map(float, arrays["told"])
+        for kind in (Looks, Changes):
+            own = {key.partition(".")[2]: key for key in arrays if key.startswith(f"{kind.name}.")}
+            if own:
+                values = {name: arrays[key] for name, key in own.items()}
+                like._ways.append(_Way(kind(values), float(values.pop("factor"))))
+        rest = (int(arrays["num_classes"]), bool(arrays["only_changes"]), like)
+        return cls(arrays["rows"], arrays["classes"], *rest)
+
+    def left_out(self):
+        """What the others make of examples that are left out in turn.
+
+        Returns:
+            (float32 `(clips, num_classes)`, their classes), of at most `QUERIES` clips that have
+            another one of their sign.
+        """
+        queries, distances = self._among_each_other()
+        is_own = self.classes[queries][:, None] == self.classes
+        known = np.isfinite(np.where(is_own, distances, np.inf)).any(axis=1)
+        nearest = [self.class_distances(row) / self._usual for row in distances[known]]
+        nearest = np.stack(nearest) if nearest else np.zeros((0, self.num_classes))
+        scores = _probabilities(nearest, self.limit, self.temperature)[:, :-1]
+        return scores, self.classes[queries][known]
+
+    def _among_each_other(self):
+        """(some of the examples, their distances to all), infinite to themselves."""
+        queries = np.arange(len(self.rows))
+        if len(queries) > QUERIES:
+            queries = np.random.default_rng(0).choice(len(queries), QUERIES, replace=False)
+        distances = self._compare(np.float32(self.rows[queries]))
+        distances[np.arange(len(queries)), queries] = np.inf
+        return queries, distances
+
+    def share_of_changes(self):
+        """What counts of `Changes`, 0 to 1; the rest is of `Looks`."""
+        rows = _unit(self.rows[:: max(1, len(self.rows) // CHUNK)].astype(np.float32))
+        within = ((rows - rows.mean(axis=1, keepdims=True)) ** 2).sum(axis=-1).mean()
+        total = ((rows - rows.mean(axis=(0, 1))) ** 2).sum(axis=-1).mean()
+        share = within / max(total, 1e-12)
+        return float(np.clip((share - STILL) / (MOVING - STILL), 0, 1))
+
+    def distances(self, views):
+        """How far each example is from a clip, in usual distances between signs.
+
+        Args:
+            views: float `(num_views, num_frames, size)`: rows of one clip, seen in several ways;
+                the first one is as the examples are. Of several, the last one is mirrored.
+
+        Returns:
+            float32 `(num_clips,)`; infinite for an example that is the very same clip.
+        """
+        if not self._ways:
+            return np.zeros(0, np.float32)
+        views = np.asarray(views, np.float16).astype(np.float32)
+        found = self._compare(views[:1])[0]
+        near = np.argsort(found)[:NEAR]
+        if len(views) > 1:
+            others = self._compare(views[1:], near)
+            others[-1] *= MIRRORED
+            found[near] = np.minimum(found[near], others.min(axis=0))
+        found /= np.float32(self._usual)
+        found[found < SAME] = np.inf
+        return found
+
+    def probabilities(self, views):
+        """Float32 `(num_classes,)`; what lacks to 1 is the probability of none of these signs."""
+        nearest = self.class_distances(self.distances(views))
+        return _probabilities(nearest[None], self.limit, self.temperature)[0, :-1]
+
+    def class_distances(self, distances):
+        """The nearest example of each sign: float32 `(num_classes,)`, infinite where none is."""
+        nearest = np.full(self.num_classes, np.inf, np.float32)
+        np.minimum.at(nearest, self.classes, distances)
+        return nearest
+
+    def _compare(self, views, chosen=slice(None)):
+        """`(views, chosen clips)`."""
+        return sum(way.distances(views, chosen) for way in self._ways)
+
+    def _fit(self):
+        """Finds out how to compare, from the examples themselves."""
+        moving = 1.0 if self.only_changes else self.share_of_changes()
+        for share, kind in ((1 - moving, Looks), (moving, Changes)):
+            if share:
+                self._ways.append(_Way(kind.fit(self.rows), share).of(self.rows))
+        for way in self._ways:  # it counts as much as its share, however large its distances are
+            between = way.distances(np.float32(self.rows[:QUERIES]))
+            between = between[~np.eye(*between.shape, dtype=bool)]  # not of clips from themselves
+            way.factor /= np.median(between) if len(between) else USUAL
+        queries, distances = self._among_each_other()
+        self._calibrate(self.classes[queries], distances)
+
+    def _calibrate(self, classes, distances):
+        """Limit and temperature that fit best what leaving out clips, and whole signs, gives."""
+        is_own = classes[:, None] == self.classes
+        own = np.where(is_own, distances, np.inf).min(axis=1)
+        others = np.where(is_own, np.inf, distances).min(axis=1)
+        if np.isfinite(others).any():
+            self._usual = float(np.median(others))
+        elif np.isfinite(own).any():
+            self._usual = float(np.median(own)) / OWN_SHARE
+        known = np.isfinite(own) & np.isfinite(others)
+        if known.sum() < MIN_KNOWN:
+            return
+        nearest = np.stack([self.class_distances(row) for row in distances[known]]) / self._usual
+        own_place = np.arange(known.sum()), classes[known]
+        without = nearest.copy()
+        without[own_place] = np.inf
+
+        def surprise(limit, temperature):
+            right = _probabilities(nearest, limit, temperature)[own_place]
+            unknown = _probabilities(without, limit, temperature)[:, -1]
+            return -np.log(np.maximum(right, 1e-6)).mean() - np.log(unknown + 1e-6).mean()
+
+        tried = [(limit, temperature) for limit in LIMITS for temperature in TEMPERATURES]
+        self.limit, self.temperature = min(tried, key=lambda pair: surprise(*pair))
+
+
+class _Way:
+    """One way of comparing, the examples as it sees them, and what its distances count."""
+
+    def __init__(self, transform, factor=1.0):
+        self.transform, self.factor = transform, factor
+        self._stored = None  # (num_frames, num_clips, directions)
+
+    def of(self, rows):
+        """The same way with other examples."""
+        other = _Way(self.transform, self.factor)
+        chunks = [rows[first : first + CHUNK] for first in range(0, len(rows), CHUNK)]
+        seen = np.concatenate([self.transform(np.float32(chunk)) for chunk in chunks])
+        other._stored = np.ascontiguousarray(seen.transpose(1, 0, 2))
+        return other
+
+    def with_clip(self, rows):
+        """The same way with one example more."""
+        other = _Way(self.transform, self.factor)
+        other._stored = np.concatenate([self._stored, self.of(rows[None])._stored], axis=1)
+        return other
+
+    def arrays(self):
+        return self.transform.arrays.items()
+
+    def distances(self, views, chosen=slice(None)):
+        """Float32 `(views, chosen clips)`, of float32 `(views, num_frames, size)`."""
+        stored = np.ascontiguousarray(self._stored[:, chosen])
+        seen = self.transform(views)
+        return np.float32(self.factor) * np.stack([warped_distances(rows, stored) for rows in seen])
+
+
+def _unit(rows):
+    lengths = np.sqrt(np.einsum("...i,...i->...", rows, rows))
+    return rows / (lengths[..., None] + np.float32(1e-6))
+
+
+def _some_frames(rows):
+    frames = rows.reshape(-1, rows.shape[-1])
+    if len(frames) > FRAMES_TO_FIT:
+        chosen = np.random.default_rng(0).choice(len(frames), FRAMES_TO_FIT, replace=False)
+        frames = frames[np.sort(chosen)]
+    return frames.astype(np.float32)
+
+
+def _principal(frames):
+    """(variances, directions `(number, size)`) of the strongest directions of frames."""
+    _, lengths, directions = np.linalg.svd(frames, full_matrices=False)
+    number = min(DIRECTIONS, len(lengths))
+    return lengths[:number] ** 2 / len(frames), directions[:number]
+
+
+def _probabilities(nearest, limit, temperature):
+    """Of each sign, and last of none: `(clips, signs)` to `(clips, signs + 1)`."""
+    limits = np.full((len(nearest), 1), limit, np.float32)
+    logits = np.concatenate([-nearest, -limits], axis=1) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,204 @@
+"""Clips are compared by what they show, whatever their speed; what is unlike all is unknown."""
+
+import numpy as np
+import pytest
+
+from nearest import descriptor, files
+from nearest.examples import Examples
+from nearest.warping import warped_distances
+
+HEIGHT, WIDTH = 48, 64
+random = np.random.default_rng
+
+
+def blob(left, top, size=8):
+    """A frame with a bright square on grey, float32 RGB in [-1, 1]."""
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    frame[top : top + size, left : left + size] = 1
+    return frame
+
+
+def path(sign, num_frames=16, moved=(0, 0)):
+    """A clip in which a square goes from left to right, or down, or stays in a corner."""
+    steps = np.linspace(0, 1, num_frames)
+    places = {
+        "across": [(10 + 36 * step, 20) for step in steps],
+        "down": [(28, 6 + 30 * step) for step in steps],
+        "circle": [
+            (28 + 14 * np.cos(6.28 * step), 20 + 14 * np.sin(6.28 * step)) for step in steps
+        ],
+    }
+    return np.stack(
+        [blob(round(left) + moved[0], round(top) + moved[1]) for left, top in places[sign]]
+    )
+
+
+def rows_of(clip):
+    return descriptor.describe("rgb", clip)[:, 0]
+
+
+def comparison(signs=("across", "down", "circle")):
+    rows = np.stack([rows_of(path(sign)) for sign in signs])
+    examples = Examples(rows, np.arange(len(signs)), len(signs))
+    return files.Comparison("rgb", examples, HEIGHT, WIDTH)
+
+
+def answer(comparer, clip):
+    return comparer.answer(comparer.describe(clip)[None])[0]
+
+
+def test_warping_pairs_frames_of_other_speeds():
+    clip = random(0).normal(size=(8, 5)).astype(np.float32)
+    slow = np.repeat(clip, 2, axis=0)
+    other = random(1).normal(size=(16, 5)).astype(np.float32)
+    same, unlike = warped_distances(clip, np.stack([slow, other], axis=1))
+    assert same == pytest.approx(0, abs=1e-3)
+    assert unlike > 1
+
+
+def test_warping_never_runs_backwards():
+    clip = np.arange(12, dtype=np.float32)[:, None]
+    forwards, backwards = warped_distances(clip, np.stack([clip, clip[::-1]], axis=1))
+    assert forwards < 0.01 < 1 < backwards
+
+
+def test_warping_equals_the_textbook():
+    first, second = (random(seed).normal(size=(6, 3)).astype(np.float32) for seed in (2, 3))
+    costs = np.linalg.norm(first[:, None] - second[None], axis=-1)
+    best = np.full((7, 7), np.inf)
+    best[0, 0] = 0
+    for i in range(6):
+        for j in range(6):
+            if abs(i - j) * 6 > 0.32 * 36:
+                continue
+            steps = best[i, j] + 2 * costs[i, j], best[i, j + 1] + costs[i, j]
+            best[i + 1, j + 1] = min(*steps, best[i + 1, j] + costs[i, j])
+    found = warped_distances(first, second[:, None])[0]
+    assert found == pytest.approx(best[6, 6] / 12, rel=1e-4)
+
+
+def test_gradients_of_a_vertical_edge_point_across():
+    frame = np.zeros((1, HEIGHT, WIDTH, 3), np.float32)
+    frame[:, :, WIDTH // 2 :] = 1
+    planes = descriptor.describe("rgb", frame).reshape(descriptor.BINS["rgb"], -1)
+    strengths = planes.sum(axis=1)
+    assert strengths.argmax() == 0
+    assert strengths[0] > 0.99 * strengths.sum()
+
+
+def test_slow_flow_counts_for_nothing_and_direction_is_told():
+    flow = np.zeros((2, HEIGHT, WIDTH, 2), np.float32)
+    flow[0, ..., 1] = 0.9 * descriptor.STILL * HEIGHT / 20
+    flow[1, ..., 1] = 0.2  # down
+    rows = descriptor.describe("flow", flow)[:, 0]
+    assert not rows[0].any()
+    bins = rows[1].reshape(descriptor.BINS["flow"], -1).sum(axis=1)
+    assert bins.argmax() == descriptor.BINS["flow"] // 4
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_mirrored_rows_are_those_of_the_mirrored_picture(stream):
+    frames = random(0).uniform(-1, 1, (2, HEIGHT, WIDTH, 3 if stream == "rgb" else 2))
+    frames = frames.astype(np.float32)
+    flipped = np.ascontiguousarray(frames[:, :, ::-1])
+    if stream == "flow":
+        flipped[..., 0] *= -1
+    rows = descriptor.describe(stream, frames)
+    expected = descriptor.describe(stream, flipped)
+    np.testing.assert_allclose(
+        descriptor.mirrored(stream, rows, HEIGHT, WIDTH), expected, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_sign_is_known_from_one_clip():
+    comparer = comparison()
+    for number, sign in enumerate(("across", "down", "circle")):
+        probabilities = answer(comparer, path(sign, num_frames=16, moved=(1, 1)))
+        assert probabilities.argmax() == number
+        assert probabilities[number] > 0.5
+
+
+@pytest.mark.parametrize("num_frames", [11, 22])
+def test_other_speeds_are_the_same_sign(num_frames):
+    assert answer(comparison(), path("circle", num_frames, (1, 0))).argmax() == 2
+
+
+def test_the_clip_moved_by_a_tenth_is_the_same_sign():
+    assert answer(comparison(), path("down", moved=(6, -4))).argmax() == 1
+
+
+def test_the_very_same_clip_is_not_compared_with_itself():
+    """So judging the examples leaves each one out."""
+    comparer = comparison()
+    assert answer(comparer, path("down"))[1] == 0
+
+
+def test_what_is_unlike_all_examples_is_none_of_them():
+    rows = np.stack(
+        [rows_of(path(s, moved=m)) for s in ("across", "down") for m in ((0, 0), (1, 1))]
+    )
+    comparer = files.Comparison("rgb", Examples(rows, [0, 0, 1, 1], 2), HEIGHT, WIDTH)
+    known = answer(comparer, path("down", moved=(1, 0)))
+    unlike = random(5).uniform(-1, 1, (16, HEIGHT, WIDTH, 3)).astype(np.float32)
+    assert known.sum() > 0.5 > answer(comparer, unlike).sum()
+
+
+def test_no_examples_make_no_probability():
+    comparer = files.Comparison("rgb", Examples([], [], 0), HEIGHT, WIDTH)
+    assert answer(comparer, path("down")).shape == (0,)
+
+
+def test_one_example_of_one_sign_is_enough():
+    comparer = comparison(["circle"])
+    assert answer(comparer, path("circle", moved=(1, 0)))[0] > 0.5
+
+
+def test_examples_come_and_go():
+    examples = comparison(["across", "down"]).examples
+    taught = examples.with_clip(rows_of(path("circle")), 2, 3)
+    assert len(taught) == 3
+    views = rows_of(path("circle", moved=(1, 0)))[None]
+    assert taught.probabilities(views).argmax() == 2
+    assert len(examples) == 2  # which others may still be asked
+    assert taught.without_clip(2).probabilities(views)[2] == 0
+
+
+def test_many_examples_take_one_more_without_finding_out_anew():
+    rows = random(0).random((101, 8, 30))
+    examples = Examples(rows, np.arange(101) % 4, 4)
+    taught = examples.with_clip(random(1).random((8, 30)), 3, 4)
+    whole = Examples(taught.rows, taught.classes, 4, like=examples)
+    query = random(2).random((1, 8, 30))
+    np.testing.assert_allclose(taught.distances(query), whole.distances(query), rtol=1e-4)
+
+
+def test_a_file_gives_back_the_same_answers(tmp_path):
+    comparer = comparison()
+    files.save(tmp_path / "rgb.npz", comparer.examples)
+    other = files.Comparison("rgb", files.load(tmp_path / "rgb.npz", 3), HEIGHT, WIDTH)
+    clip = path("circle", moved=(2, 1))
+    np.testing.assert_array_equal(answer(other, clip), answer(comparer, clip))
+
+
+def test_files_that_cannot_be_are_told(tmp_path):
+    path = tmp_path / "rgb.npz"
+    path.write_bytes(b"no file")
+    with pytest.raises(ValueError, match="holds no examples"):
+        files.load(path)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(ValueError, match="holds no examples"):
+        files.load(path)
+    files.save(path, comparison().examples)
+    with pytest.raises(ValueError, match="3 signs, but run.json beside it lists 5"):
+        files.load(path, 5)
+
+
+def test_limit_and_temperature_come_from_clips_that_are_left_out():
+    signs = ("across", "down", "circle")
+    moves = [(0, 0), (1, 0), (0, 1), (2, 1)]
+    rows = np.stack([rows_of(path(sign, moved=move)) for sign in signs for move in moves])
+    examples = Examples(rows, np.repeat(np.arange(3), 4), 3)
+    scores, classes = examples.left_out()
+    assert len(classes) == 12
+    assert (scores.argmax(axis=1) == classes).all()
+    assert examples.limit < 0.93

@@ -1,0 +1,165 @@
+"""Stage 4 of 5 without training: the clips themselves are what a new clip is compared with.
+
+    python train_nearest.py --dataset my_signs --preset laptop
+
+reads   data_temp/<dataset>/<preset>/{frame,oflow}-hog_hof/<split>/<class>/<video>.npy (feature.py)
+writes  model/<run>/  rgb.npz flow.npz run.json
+
+The nearest clip names the sign, by how its frames look (rgb) and how they move (flow), whatever the
+speed; one clip of a sign is enough. See nearest/. It takes seconds, and is done anew each time.
+"""
+
+from common import command_line  # isort: split
+
+import dataclasses
+import time
+
+import numpy as np
+
+import feature
+from common import dataset as data
+from common import disk, stage
+from common.command_line import (
+    add_flags,
+    check,
+    documented,
+    folder_name,
+    from_flags,
+    option,
+    options_of,
+    quote,
+)
+from common.network_input import STREAMS
+from common.presets import NEAREST_PRESETS
+from inference import run_folder
+from inference.extractor import HOG_HOF
+from nearest import files
+from nearest.examples import Examples
+from predict import choose_fusion_weight
+from training import start
+from training.run import run_dir
+
+# Share of rgb where no sign has two clips to choose it by, if only looks and only changes count.
+FUSION_WEIGHTS = 0.65, 0.45
+
+
+@documented
+@dataclasses.dataclass(frozen=True)
+class NearestOptions:
+    """What a run of the nearest clip can be told."""
+
+    run: str | None = option(
+        None,
+        "folder below model/",
+        folder_name,
+        metavar="NAME",
+        of_default="from data set, preset and architecture",
+    )
+    stream: str = option("both", "what is compared", choices=(*STREAMS, "both"))
+    workers: int | None = stage.OPTIONS["workers"].field()
+
+    weights = None  # what `feature.extract_streams` asks
+    seed = 0
+    val_fraction = 0.0  # leaving clips out takes the place of validation
+
+    __post_init__ = check
+
+    @property
+    def streams(self):
+        """("rgb", "flow"), or one of them."""
+        return STREAMS if self.stream == "both" else (self.stream,)
+
+    def recorded(self):
+        """{name: value} of the options that run.json tells."""
+        return {"extractor": HOG_HOF}
+
+
+def train(dataset, options=None):
+    """Makes a run of the training clips, whose features are stored.
+
+    Args:
+        dataset: `Dataset` with one of `NEAREST_PRESETS`.
+        options: `NearestOptions`.
+
+    Returns:
+        `stage.Report`; its output is the run's folder.
+
+    Raises:
+        FileNotFoundError: frames, flow or features are not there.
+        ValueError: the features were made otherwise, or the run is busy or no run of this kind.
+    """
+    options = options or NearestOptions()
+    started = time.monotonic()
+    dataset.refuse_if_unknown()
+    clips = {stream: start.stored_clips(dataset, stream) for stream in options.streams}
+    feature.check(dataset, HOG_HOF, "none", options.streams)
+    first = clips[options.streams[0]]
+    folder = run_dir(dataset, run_folder.NEAREST, options.run)
+    run = start.new_run(folder, dataset, run_folder.NEAREST, first, options, {}, min_signs=1)
+    _refuse_other_run(run)
+    examples = {
+        stream: examples_of(run, stream, start.split(clips[stream], 0)[0])
+        for stream in options.streams
+    }
+    run.fusion_weight = fusion_weight(examples)
+    run.finished = True
+    folder.mkdir(parents=True, exist_ok=True)
+    with disk.lock(folder / ".lock", f"Another process makes {folder}."):
+        for stream, found in examples.items():
+            files.save(run.model_file(stream), found)
+        for stream in set(STREAMS) - set(examples):
+            run.model_file(stream).unlink(missing_ok=True)
+        run.write()
+    report = stage.Report("nearest", folder, done=run.data["train"])
+    report.seconds = time.monotonic() - started
+    report.print()
+    return report
+
+
+def examples_of(run, stream, clips):
+    """`Examples` of stored clips of the signs that a run knows."""
+    paths = feature.files(run, stream, clips, HOG_HOF)
+    rows = np.stack([np.load(path) for path in paths])
+    classes = [run.labels.index(clip.label) for clip in clips]
+    return Examples(rows, classes, len(run.signs), only_changes=stream == "flow")
+
+
+def fusion_weight(examples):
+    """The share of the RGB stream that names left out clips best.
+
+    Args:
+        examples: {stream: `Examples`}.
+    """
+    if len(examples) < 2:
+        return 0.5
+    left_out = {stream: found.left_out() for stream, found in examples.items()}
+    _, classes = left_out["rgb"]
+    if not len(classes):
+        moving = examples["rgb"].share_of_changes()
+        return round((1 - moving) * FUSION_WEIGHTS[0] + moving * FUSION_WEIGHTS[1], 2)
+    return choose_fusion_weight({name: each for name, (each, _) in left_out.items()}, classes)
+
+
+def _refuse_other_run(run):
+    """Raises ValueError where the run's folder holds a trained network, or what nobody knows."""
+    if not (run.folder / "run.json").is_file():
+        return
+    there = run_folder.Run.read(run.folder)
+    if there.architecture != run.architecture:
+        raise ValueError(
+            f"{run.folder} holds a run of train_{there.architecture}.py. Choose another name: "
+            "--run NAME."
+        )
+
+
+def main(argv=None):
+    parser = command_line.make_parser(__doc__)
+    add_flags(parser, {**data.OPTIONS, **options_of(NearestOptions)})
+    args = parser.parse_args(argv)
+    dataset = data.Dataset(args.dataset, args.preset, presets=NEAREST_PRESETS, stored=args.stored)
+    run = train(dataset, from_flags(NearestOptions, args)).output
+    print(f"Next: python evaluate.py --model {quote(run)}")
+
+
+if __name__ == "__main__":
+    command_line.run(main, goes_on="")
