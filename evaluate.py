@@ -17,8 +17,9 @@ import predict
 from common import dataset as data
 from common import disk, stage
 from evaluation import comparison, results
+from evaluation.baseline import nearest_clips
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
-from evaluation.metrics import metrics, score
+from evaluation.metrics import metrics, refusals, score
 from inference import run_folder
 from training import start
 
@@ -34,7 +35,7 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
 
     Returns:
         {"split", "num_videos", "clips", "streams": {"rgb" | "flow" | "fused": {"top1", "top5",
-        "macro_recall"}}}, see `evaluation/results.py`.
+        "macro_recall"}}, ...}, see `evaluation/results.py`.
 
     Raises:
         FileNotFoundError: no run, no stored clips, or none in this split.
@@ -59,6 +60,10 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
         "clips": start.digest_of_videos(run.clips_of(stored), clips[split]),
         "streams": {name: metrics(values, classes) for name, values in scores.items()},
     }
+    if run.architecture == run_folder.NEAREST:
+        result["unknown"] = refusals(recognizer, clips[split], classes)
+    elif split != "train":
+        result["nearest"] = nearest_clips(run, clips["train"], clips[split], scores["fused"])
     results.write(run, split, result)
     confusion = confusion_matrix(scores["fused"].argmax(axis=1), classes, len(run.signs))
     picture = results.picture(run, split, clips)
@@ -158,7 +163,9 @@ def print_metrics(run, split, result):
     """A split's result as a table: top-5 where there are more than five signs."""
     number, chance = result["num_videos"], results.chance(run)
     print(f"{run.title}: {number} clips of {split}, {len(run.signs)} signs, chance {chance:.3f}")
-    if split == "train":
+    if split == "train" and run.architecture == run_folder.NEAREST:
+        print("Each of these clips was compared with all others, not with itself.")
+    elif split == "train":
         print("The network was trained on these clips: nothing is said about new ones.")
     columns = {"top1": "top-1", "top5": "top-5", "macro_recall": "macro recall"}
     if len(run.signs) <= 5:
@@ -170,6 +177,37 @@ def print_metrics(run, split, result):
         print(f"fusion: {run.fusion_weight:.2f} rgb + {1 - run.fusion_weight:.2f} flow")
     if results.is_guessing(run, result):
         print("That is no better than guessing.")
+    _print_unknown(result)
+    _print_baseline(run, result)
+
+
+def _print_unknown(result):
+    if "unknown" not in result:
+        return
+    number, counts = result["num_videos"], result["unknown"]
+    print(
+        f"none of these: said of {counts['lost']} of {number} clips whose sign is known, and of "
+        f"{counts['refused']} of {number} with their own sign taken away (ROC area "
+        f"{counts['area']:.2f})"
+    )
+
+
+def _print_baseline(run, result):
+    """The nearest clip beside the network, and what helps where the network is no better."""
+    found = result.get("nearest")
+    if not found:
+        return
+    print(
+        f"nearest clip, without training: {found['top1']:.3f}; the network on the same "
+        f"{found['num_videos']} clips: {found['network']:.3f}"
+    )
+    if found["network"] <= found["top1"]:
+        flags = run.clips_of().flags()
+        print(
+            "The network does not beat the nearest clip, which takes seconds: `python "
+            f"pipeline_nearest.py {flags}`. What helps training: more clips of each sign, of more "
+            "people, or --preset full with published weights."
+        )
 
 
 def main(argv=None):

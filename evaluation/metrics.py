@@ -4,6 +4,7 @@ import numpy as np
 
 from common.network_input import stream_input
 from opticalflow import load_clip
+from predict import UNKNOWN
 
 
 def score(recognizer, clips):
@@ -13,17 +14,13 @@ def score(recognizer, clips):
         ({stream: float32 `(num_clips, num_classes)`}, int array `(num_clips,)` of true classes).
     """
     run = recognizer.run
-    dataset = run.clips_of()
-    size, batch_size = run.preset.input_size, run.preset.batch_size
+    batch_size = run.preset.batch_size
     streams = {}
     for stream in recognizer.streams:
-        folders = [dataset.stored_dir(stream) / clip.place() for clip in clips]
         scores = []
-        for first in range(0, len(folders), batch_size):
-            batch = [
-                stream_input(stream, load_clip(stream, folder), *size)
-                for folder in folders[first : first + batch_size]
-            ]
+        for first in range(0, len(clips), batch_size):
+            some = clips[first : first + batch_size]
+            batch = [inputs_of(run, stream, clip) for clip in some]
             scores.append(recognizer.probabilities(stream, np.stack(batch)))
         streams[stream] = np.concatenate(scores)
     return streams, np.array([run.labels.index(clip.label) for clip in clips])
@@ -47,3 +44,41 @@ def metrics(scores, classes):
         "top5": float(np.mean(hits[:, :5].any(axis=1))),
         "macro_recall": float(np.mean(recalls)),
     }
+
+
+def refusals(recognizer, clips, classes):
+    """How many clips a run of the nearest clip takes for none of its signs.
+
+    Args:
+        recognizer: `predict.Recognizer` of such a run.
+        clips: list of stored `dataset.Clip`.
+        classes: int `(num_clips,)`.
+
+    Returns:
+        {"lost": clips that are refused although their sign is known, "refused": clips that are
+        refused when all examples of their own sign are taken away, "area": below the ROC curve of
+        telling the one from the other by this probability}.
+    """
+    places = np.arange(len(classes)), classes
+    with_own, without_own = {}, {}
+    for stream in recognizer.streams:
+        comparison = recognizer.networks[stream].comparison
+        inputs = (inputs_of(recognizer.run, stream, clip) for clip in clips)
+        features = (comparison.describe(each) for each in inputs)
+        nearest = np.stack([comparison.class_distances(each) for each in features])
+        with_own[stream] = comparison.examples.probabilities_at(nearest)
+        nearest[places] = np.inf
+        without_own[stream] = comparison.examples.probabilities_at(nearest)
+    known, unknown = (1 - recognizer.fuse(each).sum(axis=1) for each in (with_own, without_own))
+    is_less = (known[:, None] < unknown) + 0.5 * (known[:, None] == unknown)
+    return {
+        "lost": int(np.sum(known > UNKNOWN)),
+        "refused": int(np.sum(unknown > UNKNOWN)),
+        "area": float(is_less.mean()),
+    }
+
+
+def inputs_of(run, stream, clip):
+    """What the network of a stream sees of a stored clip."""
+    folder = run.clips_of().stored_dir(stream) / clip.place()
+    return stream_input(stream, load_clip(stream, folder), *run.preset.input_size)

@@ -1,7 +1,12 @@
 """What evaluations of a run found: evaluation.json, a result for each split that was judged.
 
     {"test": {"num_videos": 96, "clips": "<digest>",
-              "streams": {"rgb" | "flow" | "fused": {"top1", "top5", "macro_recall"}}}}
+              "streams": {"rgb" | "flow" | "fused": {"top1", "top5", "macro_recall"}},
+              "nearest": {"top1", "network", "num_videos", "num_examples"},
+              "unknown": {"lost", "refused", "area"}}}
+
+`nearest` is the baseline of a network, see `evaluation/baseline.py`; `unknown` is of runs that can
+tell that a clip shows none of their signs, see `metrics.refusals`.
 
 Judging a split again replaces its result; those of other splits stay. `clips` stands for the clips
 that were judged, so that a result is known to be old when they are others.

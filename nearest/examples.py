@@ -27,11 +27,12 @@ NEAR = 100  # examples that are compared in all views, the nearest ones in the f
 REFIT_CLIPS = 100  # up to so many, each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
 MIRRORED = 1.02  # a distance counts for so much where one of the clips is mirrored
-# In usual distances between signs: from where on a clip is unknown, and how gradually that comes.
-LIMIT, TEMPERATURE = 0.93, 0.05
+# In usual distances between signs: from where on a clip is unknown, how gradually that comes, and
+# how much nearer a sign must be than another.
+LIMIT, DOUBT, TEMPERATURE = 0.9, 0.05, 0.05
 LIMITS = np.linspace(0.6, 1.1, 26)
 TEMPERATURES = np.geomspace(0.03, 0.2, 10)
-MIN_KNOWN = 6  # examples with another one of their sign, before the two above are fitted to them
+MIN_KNOWN = 6  # examples with another one of their sign, before these three are fitted to them
 USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where there is no other yet
 CHUNK = 64  # clips at once, so that memory stays small
 
@@ -117,7 +118,7 @@ class Examples:
 
     Attributes:
         rows: float16, as given.
-        limit, temperature: see `LIMIT`.
+        limit, doubt, temperature: see `LIMIT`.
     """
 
     def __init__(self, rows, classes, num_classes, only_changes=False, like=None):
@@ -125,11 +126,12 @@ class Examples:
         self.classes = np.asarray(classes, int)
         self.num_classes = num_classes
         self.only_changes = only_changes
-        self.limit, self.temperature = LIMIT, TEMPERATURE
+        self.limit, self.doubt, self.temperature = LIMIT, DOUBT, TEMPERATURE
         self._ways = []
         self._usual = 1.0
         if like and like._ways:
-            self.limit, self.temperature, self._usual = like.limit, like.temperature, like._usual
+            self.limit, self.doubt, self.temperature = like.limit, like.doubt, like.temperature
+            self._usual = like._usual
             self._ways = [way.of(self.rows) for way in like._ways]
         elif len(self.rows):
             self._fit()
@@ -162,7 +164,7 @@ class Examples:
             "classes": self.classes,
             "num_classes": self.num_classes,
             "only_changes": self.only_changes,
-            "told": [self.limit, self.temperature, self._usual],
+            "told": [self.limit, self.doubt, self.temperature, self._usual],
         }
         for way in self._ways:
             arrays[f"{way.transform.name}.factor"] = way.factor
@@ -177,7 +179,8 @@ class Examples:
             KeyError, TypeError, ValueError: something else.
         """
         like = cls([], [], 0)
-        like.limit, like.temperature, like._usual = map(float, arrays["told"])
+        told = map(float, arrays["told"])
+        like.limit, like.doubt, like.temperature, like._usual = told
         for kind in (Looks, Changes):
             own = {key.partition(".")[2]: key for key in arrays if key.startswith(f"{kind.name}.")}
             if own:
@@ -198,8 +201,7 @@ class Examples:
         known = np.isfinite(np.where(is_own, distances, np.inf)).any(axis=1)
         nearest = [self.class_distances(row) / self._usual for row in distances[known]]
         nearest = np.stack(nearest) if nearest else np.zeros((0, self.num_classes))
-        scores = _probabilities(nearest, self.limit, self.temperature)[:, :-1]
-        return scores, self.classes[queries][known]
+        return self.probabilities_at(nearest), self.classes[queries][known]
 
     def _among_each_other(self):
         """(some of the examples, their distances to all), infinite to themselves."""
@@ -243,8 +245,14 @@ class Examples:
 
     def probabilities(self, views):
         """Float32 `(num_classes,)`; what lacks to 1 is the probability of none of these signs."""
-        nearest = self.class_distances(self.distances(views))
-        return _probabilities(nearest[None], self.limit, self.temperature)[0, :-1]
+        return self.probabilities_at(self.class_distances(self.distances(views))[None])[0]
+
+    def probabilities_at(self, nearest):
+        """The same of clips whose nearest examples of each sign are so far: `(clips, signs)`."""
+        if not nearest.size:
+            return np.zeros(nearest.shape, np.float32)
+        unknown = _unknown(nearest.min(axis=1), self.limit, self.doubt)
+        return ((1 - unknown)[:, None] * _shares(nearest, self.temperature)).astype(np.float32)
 
     def class_distances(self, distances):
         """The nearest example of each sign: float32 `(num_classes,)`, infinite where none is."""
@@ -282,17 +290,18 @@ class Examples:
         if known.sum() < MIN_KNOWN:
             return
         nearest = np.stack([self.class_distances(row) for row in distances[known]]) / self._usual
-        own_place = np.arange(known.sum()), classes[known]
-        without = nearest.copy()
-        without[own_place] = np.inf
+        own_place = np.arange(len(nearest)), classes[known]
+        self.temperature = min(
+            TEMPERATURES, key=lambda value: _surprise(_shares(nearest, value)[own_place])
+        )
+        without = others[known] / self._usual
 
-        def surprise(limit, temperature):
-            right = _probabilities(nearest, limit, temperature)[own_place]
-            unknown = _probabilities(without, limit, temperature)[:, -1]
-            return -np.log(np.maximum(right, 1e-6)).mean() - np.log(unknown + 1e-6).mean()
+        def surprise(pair):
+            refused_rightly = _unknown(without, *pair)
+            return _surprise(1 - _unknown(nearest.min(axis=1), *pair)) + _surprise(refused_rightly)
 
-        tried = [(limit, temperature) for limit in LIMITS for temperature in TEMPERATURES]
-        self.limit, self.temperature = min(tried, key=lambda pair: surprise(*pair))
+        tried = [(limit, doubt) for limit in LIMITS for doubt in TEMPERATURES]
+        self.limit, self.doubt = min(tried, key=surprise)
 
 
 class _Way:
@@ -346,9 +355,17 @@ def _principal(frames):
     return lengths[:number] ** 2 / len(frames), directions[:number]
 
 
-def _probabilities(nearest, limit, temperature):
-    """Of each sign, and last of none: `(clips, signs)` to `(clips, signs + 1)`."""
-    limits = np.full((len(nearest), 1), limit, np.float32)
-    logits = np.concatenate([-nearest, -limits], axis=1) / temperature
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+def _shares(nearest, temperature):
+    """Probabilities of the signs if it is one of them: float `(clips, signs)`."""
+    first = nearest.min(axis=1, keepdims=True)
+    weights = np.exp(-(nearest - np.where(np.isfinite(first), first, 0)) / temperature)
+    return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+
+
+def _unknown(distances, limit, doubt):
+    """The probability of none of the signs, by the distance of the nearest example."""
+    return 1 / (1 + np.exp(np.clip((limit - distances) / doubt, -50, 50)))
+
+
+def _surprise(probabilities):
+    return -np.log(np.maximum(probabilities, 1e-6)).mean()

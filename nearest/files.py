@@ -66,6 +66,10 @@ class Comparison:
         """`describe` of all frames, `(clips, num_frames, numbers)`, to `(clips, num_classes)`."""
         return np.stack([self.examples.probabilities(self._views(clip)) for clip in features])
 
+    def class_distances(self, features):
+        """How far the nearest example of each sign is from one clip: float32 `(num_classes,)`."""
+        return self.examples.class_distances(self.examples.distances(self._views(features)))
+
     def as_example(self, features):
         """The rows by which a clip becomes an example: `(num_frames, row size)`."""
         return self._views(features)[0]
