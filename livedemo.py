@@ -3,9 +3,12 @@
     python livedemo.py
     python livedemo.py --model model/<run> --camera clip.avi --json
     python livedemo.py --headless --camera clip.avi
+    python livedemo.py --dataset my_signs
 
 reads   model/<run>/ (the newest one by default), a camera or a video file
+        with --dataset: data_set/<dataset>/train/, whose clips are compared with, without training
 writes  recording/<date>/ when `s` is pressed: frames/*.png, recording.avi, answer.json
+        with --dataset: data_set/<dataset>/train/<sign>/0001.avi ... when signs are taught, key `t`
 prints  a line per answer
 
 Frames are picked by time while you sign and their optical flow is computed at once, so that only
@@ -15,6 +18,7 @@ the window tells the keys.
 
 from common import command_line  # isort: split
 
+import contextlib
 import functools
 import json
 import sys
@@ -22,10 +26,14 @@ import time
 import warnings
 
 import predict
+import train_nearest
+from common import dataset as data
 from common.command_line import COUNT, SHARE, quote
+from common.presets import NEAREST_PRESETS
 from common.video import read_clip
 from inference import run_folder
 from live.camera import OPTIONS, WAIT_SECONDS, Camera, check_file, is_device
+from live.capture import ClipFolder
 from live.picture import View, draw
 from live.recognition import Recognition, Result
 from live.session import LiveSession
@@ -36,20 +44,36 @@ TITLE = "Sign language recognition"
 DEFAULT_THRESHOLD = 0.5
 
 
-def run_window(run, source, engine, tell, unpaced=False, is_continuous=False, hint="", **settings):
+def run_window(
+    run,
+    source,
+    engine,
+    tell,
+    unpaced=False,
+    is_continuous=False,
+    hint="",
+    dataset=None,
+    **settings,
+):
     """The live demo in a window, until the person quits.
 
     Args:
         hint: what to do where there can be no window.
+        dataset: `Dataset` whose clips are compared with in place of a trained network, and which
+            can be added to.
 
     Raises:
         OSError: no window can be opened here.
     """
     started = time.monotonic()
     window = Window(TITLE, hint)
-    window.show(draw(View(heading="STARTING ...", message=f"Opening {run.folder} ...")))
+    opened = dataset.video_dir if dataset else run.folder
+    window.show(draw(View(heading="STARTING ...", message=f"Opening {opened} ...")))
     window.key()
-    camera, recognition = Camera(source, unpaced), Recognition(run, engine)
+    recognition = Recognition(run, engine, opener(dataset) if dataset else None)
+    camera = Camera(source, unpaced)
+    if dataset:
+        settings["clips"] = ClipFolder(dataset, ".avi")
     live = LiveSession(camera, recognition, window, tell, **settings)
     for sign in run.signs:  # fonts are looked for now, and not in the middle of an answer
         can_write(sign.name)
@@ -115,6 +139,16 @@ def run_headless(
     live.close()
 
 
+def opener(dataset):
+    """What opens the clips of a data set to compare with, and says on stderr what it does."""
+
+    def open_recognizer():
+        with contextlib.redirect_stdout(sys.stderr):
+            return train_nearest.open_dataset(dataset)
+
+    return open_recognizer
+
+
 def recognise_file(run, path, engine, tell, mirror=False):
     """A video file as one clip, its frames picked over its whole length as for training."""
     frames = read_clip(path, run.preset.num_frames, *run.preset.frame_size)
@@ -132,7 +166,9 @@ def print_result(kind, result, threshold, as_json, model):
         print(json.dumps(content), flush=True)
         return
     best = [f"{name} {100 * probability:.0f} %" for _, name, probability in result.answer.ranking]
-    doubt = "" if result.answer.ranking[0][2] >= threshold else "not sure: "
+    doubt = "" if result.answer.is_sure(threshold) else "not sure: "
+    if result.answer.is_unknown:
+        doubt = f"none of these ({100 * result.answer.unknown:.0f} %): "
     print(f"{doubt}{', '.join(best[:3])}", flush=True)
 
 
@@ -149,8 +185,14 @@ def _say_once(before, words):
 
 def main(argv=None):
     args = parse_arguments(argv)
-    run = run_folder.Run.read(run_folder.find(args.model))
-    print(f"model: {run.title}", file=sys.stderr, flush=True)
+    if args.dataset:
+        dataset = data.Dataset(args.dataset, "laptop", presets=NEAREST_PRESETS)
+        run = train_nearest.without_clips(dataset).run
+        print(f"clips of {dataset.video_dir}", file=sys.stderr, flush=True)
+    else:
+        dataset = None
+        run = run_folder.Run.read(run_folder.find(args.model))
+        print(f"model: {run.title}", file=sys.stderr, flush=True)
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     tell = functools.partial(
         print_result, threshold=args.threshold, as_json=args.json, model=run.folder
@@ -165,7 +207,7 @@ def main(argv=None):
         typed = " ".join(quote(word) for word in (sys.argv[1:] if argv is None else argv))
         command = f"python livedemo.py {typed} --headless".replace("  ", " ")
         hint = f"Signs are named without a window, too: `{command}`."
-        run_window(*place, **flow_of_time, hint=hint, **settings)
+        run_window(*place, **flow_of_time, hint=hint, dataset=dataset, **settings)
     elif is_file and not args.continuous and not args.recordings:
         recognise_file(*place, mirror=args.mirror)
     else:
@@ -176,6 +218,7 @@ def main(argv=None):
 def parse_arguments(argv):
     parser = command_line.make_parser(__doc__)
     command_line.add_flags(parser, {**predict.OPTIONS, **OPTIONS})
+    command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"]}, dataset=None)
     parser.add_argument(
         "--threshold",
         type=SHARE,
@@ -200,6 +243,11 @@ def parse_arguments(argv):
         help="with --headless: quit after N recordings (a file is played as a camera then)",
     )
     args = parser.parse_args(argv)
+    if args.dataset and (args.model or args.headless):
+        parser.error(
+            "--dataset compares with clips in a window, without --model and --headless. Without a "
+            "window: pipeline_nearest.py, then livedemo.py --model"
+        )
     if args.recordings and (args.continuous or not args.headless):
         parser.error("--recordings goes with --headless and without --continuous")
     return args

@@ -49,6 +49,11 @@ class Answer:
     streams: dict
     unknown: float = 0.0
 
+    def is_sure(self, threshold):
+        """Whether one sign is named: its probability is not below `threshold`."""
+        is_named = bool(self.ranking) and self.ranking[0][2] >= threshold
+        return is_named and not self.is_unknown
+
     @property
     def is_unknown(self):
         """Whether it is more probable that this is no known sign than that it is one of them."""
@@ -98,6 +103,15 @@ class Recognizer:
                 f"{self.run.folder} has no network yet. Its training is unfinished."
             )
         self.engine, self.engine_note, self.networks = open_networks(self.run, engine, stepwise)
+
+    @classmethod
+    def of(cls, run, networks):
+        """A recognizer of a run that need not lie on disk, and of its networks by stream."""
+        recognizer = cls.__new__(cls)
+        recognizer.run, recognizer.networks = run, networks
+        recognizer.streams = list(networks)
+        recognizer.engine, recognizer.engine_note = run.architecture, ""
+        return recognizer
 
     def predict(self, frames):
         """Recognises one clip.
@@ -203,6 +217,10 @@ class ClipStream:
         other = copy.copy(self)
         other._clips = {stream: clip.copy() for stream, clip in self._clips.items()}
         return other
+
+    def features(self):
+        """{stream: what is kept of its frames}, of networks that look at every frame by itself."""
+        return {stream: clip.features() for stream, clip in self._clips.items()}
 
     def answer(self):
         """The `Answer` to all frames.

@@ -17,8 +17,12 @@ import time
 import numpy as np
 
 import feature
+import frame
+import opticalflow
+import predict
 from common import dataset as data
 from common import disk, stage
+from common.class_list import Sign
 from common.command_line import (
     add_flags,
     check,
@@ -32,10 +36,10 @@ from common.command_line import (
 from common.network_input import STREAMS
 from common.presets import NEAREST_PRESETS
 from inference import run_folder
+from inference.engine import ExampleNetwork
 from inference.extractor import HOG_HOF
 from nearest import files
-from nearest.examples import Examples
-from predict import choose_fusion_weight
+from nearest.examples import REFIT_CLIPS, Examples
 from training import start
 from training.run import run_dir
 
@@ -132,12 +136,107 @@ def fusion_weight(examples):
     """
     if len(examples) < 2:
         return 0.5
+    if not len(examples["rgb"]):
+        return FUSION_WEIGHTS[0]
     left_out = {stream: found.left_out() for stream, found in examples.items()}
     _, classes = left_out["rgb"]
     if not len(classes):
         moving = examples["rgb"].share_of_changes()
         return round((1 - moving) * FUSION_WEIGHTS[0] + moving * FUSION_WEIGHTS[1], 2)
-    return choose_fusion_weight({name: each for name, (each, _) in left_out.items()}, classes)
+    return predict.choose_fusion_weight(
+        {name: each for name, (each, _) in left_out.items()}, classes
+    )
+
+
+def open_dataset(dataset, workers=None):
+    """What recognises by the training videos of a data set as they are now, also where none is.
+
+    Args:
+        dataset: `Dataset` with one of `NEAREST_PRESETS`.
+        workers: number of processes for videos that are new.
+
+    Returns:
+        `predict.Recognizer`.
+    """
+    if not dataset.has_videos() or not any(each.split == "train" for each in dataset.videos()):
+        return without_clips(dataset)
+    options = NearestOptions(workers=workers)
+    frame.extract_frames(dataset, workers=workers)
+    opticalflow.extract_flow(dataset, workers=workers)
+    feature.extract_streams(dataset, options, HOG_HOF)
+    return predict.Recognizer(train(dataset, options).output)
+
+
+def without_clips(dataset):
+    """A `predict.Recognizer` that knows nothing yet."""
+    run = run_folder.Run(
+        folder=run_dir(dataset, run_folder.NEAREST),
+        architecture=run_folder.NEAREST,
+        dataset=dataset.name,
+        preset=dataset.preset,
+        signs=[],
+        flow={"algorithm": "tvl1"},
+        data={},
+        options={},
+    )
+    none = {stream: Examples([], [], 0, only_changes=stream == "flow") for stream in STREAMS}
+    return _recognizer(run, none)
+
+
+def with_clip(recognizer, label, frames):
+    """The same, taught one more clip.
+
+    Args:
+        recognizer: `predict.Recognizer` of a nearest run.
+        label: of its sign, which may be new.
+        frames: uint8 BGR `(any number, any height, any width, 3)`.
+
+    Returns:
+        a new `predict.Recognizer`; the other one stays as it is.
+    """
+    clip = recognizer.stream(len(frames))
+    for image in frames:
+        clip.add(image)
+    signs = list(recognizer.run.signs)
+    if label not in recognizer.run.labels:
+        signs.append(Sign(label, label))
+    number = [sign.label for sign in signs].index(label)
+    examples = {}
+    for stream, features in clip.features().items():
+        comparison = recognizer.networks[stream].comparison
+        rows = comparison.as_example(features)
+        examples[stream] = comparison.examples.with_clip(rows, number, len(signs))
+    return _recognizer(recognizer.run, examples, signs)
+
+
+def without_last_clip(recognizer):
+    """The same without the clip that it was taught last, and without its sign if there is no other.
+
+    Returns:
+        a new `predict.Recognizer`.
+    """
+    networks = recognizer.networks
+    classes = next(iter(networks.values())).comparison.examples.classes
+    signs = list(recognizer.run.signs)
+    if classes[-1] not in classes[:-1]:
+        del signs[classes[-1]]  # signs are learned in their order: it is the last one
+    examples = {
+        stream: network.comparison.examples.without_last(len(signs))
+        for stream, network in networks.items()
+    }
+    return _recognizer(recognizer.run, examples, signs)
+
+
+def _recognizer(run, examples, signs=()):
+    run = dataclasses.replace(run, signs=list(signs))
+    num_examples = min(len(found) for found in examples.values())
+    if num_examples <= REFIT_CLIPS:
+        run.fusion_weight = fusion_weight(examples)
+    networks = {
+        stream: ExampleNetwork(files.Comparison(stream, found, *run.preset.input_size))
+        for stream, found in examples.items()
+    }
+    return predict.Recognizer.of(run, networks)
 
 
 def _refuse_other_run(run):

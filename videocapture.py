@@ -22,7 +22,7 @@ from pathlib import Path
 
 import cv2
 
-from common import class_list, disk
+from common import class_list
 from common import dataset as data
 from common.command_line import COUNT, POSITIVE, quote
 from common.presets import PRESETS
@@ -35,7 +35,14 @@ from live.camera import (
     is_black,
     probe_cameras,
 )
-from live.capture import COUNTDOWN_SECONDS, FRAMES_SHOWN_AGAIN, Capture, ClipFolder, State
+from live.capture import (
+    COUNTDOWN_SECONDS,
+    FRAMES_SHOWN_AGAIN,
+    Capture,
+    ClipFolder,
+    State,
+    check_sign_name,
+)
 from live.picture import (
     BLUE,
     GREEN,
@@ -56,7 +63,6 @@ from training.run import run_dir
 TITLE = "Record your signs"
 PRESET = PRESETS["laptop"]
 FLASH_SECONDS = 0.15
-FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 KEYS = "Space: record   u: delete the last one   ?: help   q: quit"
 KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
 KEYS_OF_REVIEW = "Space: keep   r: redo   ?: help   q: quit without it"
@@ -204,17 +210,14 @@ def record(dataset, signs, num_clips, source, seconds=PRESET.seconds, suffix=".a
         ValueError: another process records into the data set.
     """
     folder = dataset.video_dir
-    busy = f"Another videocapture.py records into {folder}. Quit it first."
-    # Beside the data set: there is none before a clip was kept.
-    lock = disk.lock(folder.with_name(f".{folder.name}.recording.lock"), busy, remove=True)
+    clips = ClipFolder(dataset, suffix)
     with (
         _no_empty_folders(folder.parent),
-        lock,
+        clips.lock(),
         _no_empty_folders(folder / "train", folder),
     ):
         window = Window(TITLE, _hint_without_window(folder))
         window.show(draw(View(heading="STARTING ...", message="Opening the camera ...")))
-        clips = ClipFolder(dataset, suffix)
         session = Session(Camera(source), window, clips, signs, num_clips, seconds)
         while not session.capture.wants_quit and session.capture.state is not State.DONE:
             session.step()
@@ -265,11 +268,7 @@ def signs_to_record(dataset, names):
             f"Which signs? Name them, `--sign hello thanks`, or list them in {dataset.class_file}."
         )
     for name in names:
-        if name.strip(" .") != name or not name or set(name) & set(FORBIDDEN):
-            raise ValueError(
-                f"--sign becomes the name of a folder, without {FORBIDDEN} and without a dot or "
-                f"space at its ends. Received: {name!r}"
-            )
+        check_sign_name(name)
     return list(dict.fromkeys(names))
 
 

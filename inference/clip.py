@@ -79,6 +79,10 @@ class FrameByFrameClip(WholeClip):
     def probabilities(self):
         return self._parts[REST](self._batch())[0]
 
+    def features(self):
+        """Of all frames so far: float32 `(num_frames, features)`."""
+        return np.stack(self._items)
+
     def _features(self, frame):
         return self._parts[FRAME](frame[None])[0]
 

@@ -13,6 +13,7 @@ from live.recording import Recording
 from live.state import COUNTDOWN_SECONDS, ESCAPE
 
 FRAMES_SHOWN_AGAIN = 40
+FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 
 
 class State(enum.Enum):
@@ -117,6 +118,16 @@ class Capture:
         self.state, self.since = state, now
 
 
+def check_sign_name(name):
+    """Raises ValueError where a sign's name cannot be that of a folder on every system."""
+    is_odd = name.strip(" .") != name or not name or not name.isprintable()
+    if is_odd or set(name) & set(FORBIDDEN):
+        raise ValueError(
+            f"The name of a sign becomes that of a folder, without {FORBIDDEN} and without a dot "
+            f"or space at its ends. Received: {name!r}"
+        )
+
+
 class ClipFolder:
     """Writes clips of signs into a data set, each whole or not at all, numbered on.
 
@@ -127,6 +138,17 @@ class ClipFolder:
 
     def __init__(self, dataset, suffix):
         self._dataset, self._suffix = dataset, suffix
+
+    def lock(self):
+        """A lock: nobody else records into the data set meanwhile.
+
+        Raises:
+            ValueError: somebody does.
+        """
+        folder = self._dataset.video_dir
+        busy = f"Another videocapture.py or livedemo.py records into {folder}. Quit it first."
+        # Beside the data set: there is none before a clip was kept.
+        return disk.lock(folder.with_name(f".{folder.name}.recording.lock"), busy, remove=True)
 
     def save(self, sign, recording):
         """Writes the next clip of a sign; returns its path.

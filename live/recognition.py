@@ -15,7 +15,8 @@ import numpy as np
 
 import opticalflow
 import predict
-from common.video import fit_frame
+import train_nearest
+from common.video import fit_frame, read_clip
 from inference import converted_files
 
 ANSWER_INTERVAL_SECONDS = 0.5  # between two answers of a sliding window, at least
@@ -37,7 +38,7 @@ class Result(NamedTuple):
     def to_dict(self, threshold):
         """For JSON; an answer whose best sign is below `threshold` is not sure."""
         return {
-            "sure": self.answer.ranking[0][2] >= threshold,
+            "sure": self.answer.is_sure(threshold),
             "seconds_to_answer": round(self.seconds, 4),
             "frames_left": self.frames_left,
             **self.answer.to_dict(),
@@ -50,10 +51,13 @@ class Recognition:
     Args:
         run: `run_folder.Run`.
         engine: see `predict.Recognizer`.
+        open_recognizer: returns the `predict.Recognizer`, in place of opening the run: one that
+            can be taught.
     """
 
-    def __init__(self, run, engine="auto"):
-        self.run = run
+    def __init__(self, run, engine="auto", open_recognizer=None):
+        self._first_run = run
+        self._open_recognizer = open_recognizer
         self.problem = None  # why the networks cannot be opened or used
         self.engine = None  # what runs the networks, once they are open
         self.engine_text = ""  # the same, and why it is not a quicker one
@@ -66,9 +70,20 @@ class Recognition:
         self._frames = queue.Queue()
         self._questions = queue.Queue(maxsize=1)
         self._results = collections.deque()
+        self._lessons = collections.deque()
         self._answer_times = collections.deque(maxlen=RATE_ANSWERS)
         for work in (lambda: self._compute_flow(engine), self._think):
             threading.Thread(target=self._guard, args=(work,), daemon=True).start()
+
+    @property
+    def run(self):
+        """`run_folder.Run`, with the signs that are known by now."""
+        return self._recognizer.run if self._recognizer else self._first_run
+
+    @property
+    def can_learn(self):
+        """Whether it can be taught."""
+        return self._open_recognizer is not None
 
     @property
     def is_ready(self):
@@ -115,6 +130,18 @@ class Recognition:
         """Asks for the answer to the clip, whose frames have all been added."""
         self._frames.put((self._clip_number, self._ask, (time.monotonic(), self.frames_left)))
 
+    def learn(self, label, path):
+        """Learns the sign of a video file; `poll_lesson` tells when it is known."""
+        self._frames.put((None, self._learn, (label, path)))
+
+    def forget_last(self):
+        """Forgets the clip that was learned last."""
+        self._frames.put((None, self._forget, None))
+
+    def poll_lesson(self):
+        """None, or what came of the next `learn` or `forget_last`: "", or why it failed."""
+        return self._lessons.popleft() if self._lessons else None
+
     def cancel(self):
         """Drops the clip."""
         self._clip_number += 1
@@ -146,7 +173,7 @@ class Recognition:
         while (task := self._frames.get()) is not None:
             clip_number, work, content = task
             is_frame = work == self._add
-            if clip_number == self._clip_number:
+            if clip_number in (self._clip_number, None):
                 work(content)
             self._num_done += is_frame
             self._frames.task_done()
@@ -154,15 +181,32 @@ class Recognition:
 
     def _open(self, engine):
         """Opens the networks and answers once to an empty clip, so that all of it is compiled."""
-        recognizer = predict.Recognizer(self.run.folder, engine, stepwise=True)
+        if self._open_recognizer:
+            recognizer = self._open_recognizer()
+        else:
+            recognizer = predict.Recognizer(self.run.folder, engine, stepwise=True)
         num_frames = self.run.preset.num_frames
         recognizer.predict(np.zeros((num_frames, *self.run.preset.frame_size, 3), np.uint8))
         for stream in recognizer.streams:  # what a sliding window needs
-            size = converted_files.input_shape(self.run, stream)
+            size = converted_files.input_shape(recognizer.run, stream)
             recognizer.probabilities(stream, np.zeros((1, *size), np.float32))
         self.engine = recognizer.engine
         self.engine_text = predict.engine_text(recognizer)
         self._recognizer = recognizer
+
+    def _learn(self, lesson):
+        label, path = lesson
+        preset = self.run.preset
+        try:
+            frames = read_clip(path, preset.num_frames, *preset.frame_size)
+            self._recognizer = train_nearest.with_clip(self._recognizer, label, frames)
+            self._lessons.append("")
+        except (OSError, ValueError) as error:
+            self._lessons.append(str(error))
+
+    def _forget(self, _):
+        self._recognizer = train_nearest.without_last_clip(self._recognizer)
+        self._lessons.append("")
 
     def _begin(self, _):
         self._clip = self._recognizer.stream(self.run.preset.num_frames)

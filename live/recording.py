@@ -93,6 +93,12 @@ class Recording:
         """Returns the images that are picked because it is `now`."""
         return self._keep(self._picker.advance(min(now, self.end)))
 
+    @property
+    def has_motion(self):
+        """Whether anything moved that a sign could be."""
+        most = 255 * self._motion.size * max(1, len(self.picked) - 1)
+        return bool(self._motion.sum() > LEAST_MOTION * most)
+
     def motion_outside(self, box):
         """The share of the motion so far that was outside a part of the picture; 0 without motion.
 
@@ -102,9 +108,7 @@ class Recording:
         size = np.tile(self._motion.shape, 2)
         top, left, height, width = np.rint(np.multiply(box, size)).astype(int)
         inside = self._motion[top : top + height, left : left + width].sum()
-        total = self._motion.sum()
-        most = 255 * self._motion.size * max(1, len(self.picked) - 1)
-        return 1 - inside / total if total > LEAST_MOTION * most else 0.0
+        return 1 - inside / self._motion.sum() if self.has_motion else 0.0
 
     def _keep(self, images):
         images = images[: self._num_frames - len(self.picked)]

@@ -1,12 +1,15 @@
 """Camera, networks, state and window, brought together: one step looks at all of them once."""
 
+import collections
 import concurrent.futures
+import contextlib
 import sys
 import time
 
 import cv2
 
 from live.camera import BLACK, WAIT_SECONDS, is_black
+from live.capture import check_sign_name
 from live.picture import draw
 from live.recording import save
 from live.state import Demo, State
@@ -28,9 +31,10 @@ class LiveSession:
         tell: called with each announced (kind, `Result`), kind "clip" or "continuous".
         threshold: probability below which the demo is not sure.
         mirror: give the network the mirrored picture, too.
+        clips: `capture.ClipFolder` of the data set that the demo is taught, or None.
     """
 
-    def __init__(self, camera, recognition, window, tell, threshold=0.5, mirror=False):
+    def __init__(self, camera, recognition, window, tell, threshold=0.5, mirror=False, clips=None):
         preset = recognition.run.preset
         self.camera, self.recognition, self.window = camera, recognition, window
         self.mirror = mirror
@@ -50,6 +54,7 @@ class LiveSession:
             self._save,
             threshold,
             keep_video=window is not None,
+            teacher=Teacher(clips, recognition, self._saver) if clips else None,
         )
 
     def step(self):
@@ -62,6 +67,8 @@ class LiveSession:
         self._check_camera(now)
         self._check_recognition(now)
         self._check_saving(now)
+        if self.demo.teacher:
+            self.demo.teacher.check_lessons(self.demo, now)
         if self.window:
             if shots or time.monotonic() - self._drawn > REDRAW_SECONDS:
                 self._draw(now)
@@ -73,6 +80,8 @@ class LiveSession:
     def close(self):
         """Waits for what is being saved, and tells on the terminal what became of it."""
         self._saver.shutdown()
+        if self.demo.teacher:
+            self.demo.teacher.close()
         if self._saving is not None:
             self._check_saving(self.camera.now())
             print(self.demo.notice(self.camera.now()), file=sys.stderr, flush=True)
@@ -139,3 +148,82 @@ class LiveSession:
         if key:
             self.press(key)
         self.demo.wants_quit |= self.window.is_closed
+
+
+class Teacher:
+    """Keeps clips in a data set and has them learned; what came of it is told to the demo.
+
+    Args:
+        clips: `capture.ClipFolder`.
+        recognition: `recognition.Recognition` that can learn.
+        worker: `concurrent.futures.Executor` that writes clips.
+    """
+
+    def __init__(self, clips, recognition, worker):
+        self._clips, self._recognition, self._worker = clips, recognition, worker
+        self._saving = None  # (sign, what becomes of its clip)
+        self._kept = []  # (sign, path) of this sitting's clips
+        self._lessons = collections.deque()  # what to say when they are learned
+        self._lock = contextlib.ExitStack()
+        self._is_locked = False
+
+    def check(self, name):
+        """Raises ValueError where a sign cannot be called so, or somebody else teaches, too."""
+        check_sign_name(name)
+        if not self._is_locked:
+            self._lock.enter_context(self._clips.lock())
+            self._is_locked = True
+
+    def keep(self, sign, recording):
+        """Writes a recording into the data set, and has it learned."""
+        self._saving = sign, self._worker.submit(self._clips.save, sign, recording)
+
+    def undo(self):
+        """Takes back the clip that was kept last."""
+        if not self._saving and not self._lessons:
+            self._saving = None, self._worker.submit(self._remove_last)
+
+    def check_lessons(self, demo, now):
+        """Looks once whether something was kept, learned or taken back."""
+        if self._saving and self._saving[1].done():
+            sign, saving = self._saving
+            self._saving = None
+            try:
+                self._go_on(sign, saving.result(), demo, now)
+            except (OSError, ValueError, cv2.error) as error:
+                words = "Not kept" if sign else "Not taken back"
+                print(f"{words}: {error}", file=sys.stderr, flush=True)
+                demo.not_learned(f"{words}: {error}", now)
+        problem = self._recognition.poll_lesson()
+        if problem is not None:
+            words = self._lessons.popleft()
+            demo.learned(f"Kept, but not learned: {problem}" if problem else words, now)
+
+    def close(self):
+        self._lock.close()
+
+    def _go_on(self, sign, path, demo, now):
+        if sign:
+            self._kept.append((sign, path))
+            number = sum(kept == sign for kept, _ in self._kept)
+            self._lessons.append(
+                f"Known: {sign} ({number} new clip{'s' * (number > 1)}). Space: one more, Esc: "
+                "recognise, t: another sign, u: take it back."
+            )
+            print(f"Kept as {path.as_posix()}", file=sys.stderr, flush=True)
+            self._recognition.learn(sign, path)
+        elif path is None:
+            demo.learned("Nothing that was taught in this sitting is left to take back.", now)
+        else:
+            self._lessons.append(f"Taken back: {path.as_posix()}")
+            print(f"Deleted {path.as_posix()}", file=sys.stderr, flush=True)
+            self._recognition.forget_last()
+
+    def _remove_last(self):
+        if not self._kept:
+            return None
+        _, path = self._kept[-1]
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted it
+            self._clips.remove(path)
+        self._kept.pop()
+        return path

@@ -5,11 +5,16 @@ on the clock that stamps the pictures.
 
     LOADING -> READY -Space-> COUNTDOWN -> RECORDING -> THINKING -> ANSWER -r-> REPLAY
                  \\-c-> CONTINUOUS                LOST: no camera   FAILED: no network
+
+Where the demo can be taught, a sign is named first, and a recording of it is looked at and kept:
+
+    READY -t-> NAMING -Enter-> READY -Space-> COUNTDOWN -> RECORDING -> REVIEW -Space-> LEARNING
 """
 
 import collections
 import enum
 
+from common.class_list import same_form
 from live.recording import Picker, Recording
 
 COUNTDOWN_SECONDS = 3.0
@@ -17,8 +22,15 @@ NOTICE_SECONDS = 6.0
 STEADY_ANSWERS = 3  # that agree, before a sign of the sliding window is announced
 FROZEN_SECONDS = 1.5  # without a picture, after which a recording is of no use
 NO_SIGN = "no_gesture"  # label or name of the class of clips in which nobody signs
-ESCAPE = "\x1b"
+ESCAPE, ENTER, BACKSPACE = "\x1b", "\r", "\b"
+MAX_NAME = 60  # characters of a sign's name
 CAMERA_IS_BACK = "The camera is back."
+CANNOT_LEARN = (
+    "A trained network cannot be taught while it runs. To teach signs: "
+    "python livedemo.py --dataset my_signs"
+)
+NO_MOTION = "Hardly anything moved: is this the sign? r records it anew, Space keeps it."
+NOTHING_KNOWN = "No sign is known yet: press t and show me one."
 NO_PICTURE = "One moment: the camera has not shown a picture yet."
 
 
@@ -30,6 +42,9 @@ class State(enum.Enum):
     THINKING = "thinking"
     ANSWER = "answer"
     REPLAY = "replay"
+    NAMING = "naming"
+    REVIEW = "keep it?"
+    LEARNING = "learning"
     CONTINUOUS = "continuous"
     LOST = "no camera"
     FAILED = "no network"
@@ -71,9 +86,20 @@ class Demo:
         save: called with a finished `Recording` and its `Result` when they are to be saved.
         threshold: probability below which the demo is not sure.
         keep_video: keep what is needed for saving.
+        teacher: None, or what the demo is taught with: `check(name)` raises ValueError where a sign
+            cannot be called so, `keep(name, recording)` and `undo()` are told what to do.
     """
 
-    def __init__(self, recognition, seconds, num_frames, save, threshold=0.5, keep_video=True):
+    def __init__(
+        self,
+        recognition,
+        seconds,
+        num_frames,
+        save,
+        threshold=0.5,
+        keep_video=True,
+        teacher=None,
+    ):
         self.state = State.LOADING
         self.since = 0.0  # when the state began
         self.shows_help = False
@@ -82,6 +108,9 @@ class Demo:
         self.result = None  # of the recording
         self.steady = None  # of the sliding window
         self.threshold = threshold
+        self.typed = ""  # of a sign's name
+        self.taught = None  # the sign that recordings are of, while it is taught
+        self.teacher = teacher
         self.seconds, self.num_frames = seconds, num_frames
         self._recognition = recognition
         self._save = save
@@ -100,11 +129,16 @@ class Demo:
             self.shows_help = False
             self.wants_quit = key == "q"
             return
+        if self.state is State.NAMING:
+            self._type(key, now)
+            return
         action = {
             " ": self._start,
             "r": self._replay,
             "s": self._ask_to_save,
             "c": self._toggle_continuous,
+            "t": self._name,
+            "u": self._undo,
             ESCAPE: self._stop,
         }.get(key)
         self.wants_quit |= key == "q"
@@ -161,6 +195,19 @@ class Demo:
         if self.state is not State.FAILED:
             self._enter(State.FAILED, now)
 
+    def learned(self, words, now):
+        """A clip that was kept is known, or the last one is forgotten; `words` say which."""
+        if self.state is State.LEARNING:
+            self.recording = self.result = None
+            self._enter(State.READY, now)
+        self.tell(words, now)
+
+    def not_learned(self, problem, now):
+        """A clip was not kept: it can be kept again."""
+        if self.state is State.LEARNING:
+            self._enter(State.REVIEW, now)
+        self.tell(problem, now)
+
     def answered(self, result, now):
         """The network's `Result` is there; returns whether it is to be announced."""
         if self.state is State.THINKING:
@@ -177,7 +224,7 @@ class Demo:
         self.tell(words, now)
 
     def is_sure(self, answer):
-        return answer.ranking[0][2] >= self.threshold
+        return answer.is_sure(self.threshold)
 
     def tell(self, notice, now):
         """Shows a message for a while."""
@@ -206,21 +253,67 @@ class Demo:
         self.state, self.since = state, now
 
     def _start(self, now):
-        if self.state in RESTING and self._shown:
+        if self.state is State.REVIEW:
+            self._enter(State.LEARNING, now)
+            self.teacher.keep(self.taught, self.recording)
+        elif self.state in RESTING and not self._can_answer():
+            self.tell(NOTHING_KNOWN, now)
+        elif self.state in RESTING and self._shown:
             self._enter(State.COUNTDOWN, now)
         elif self.state in RESTING:
             self.tell(NO_PICTURE, now)
         elif self.state is State.LOADING:
             self.tell("One moment: the networks are being opened.", now)
 
+    def _can_answer(self):
+        return self.taught or not self.teacher or self._recognition.run.signs
+
     def _stop(self, now):
-        if self.state in BUSY:
+        if self.state in (*BUSY, State.REVIEW):
             self._recognition.cancel()
             self.recording = self.result = self.steady = None
-        if self.state in BUSY or self.state in RESTING:
+            self._enter(State.READY, now)
+        elif self.state in RESTING:
+            self.taught = None
             self._enter(State.READY, now)
 
+    def _name(self, now):
+        if self.teacher and self.state in RESTING:
+            self.typed = ""
+            self._enter(State.NAMING, now)
+        elif self.state in RESTING:
+            self.tell(CANNOT_LEARN, now)
+
+    def _type(self, key, now):
+        """A key while a sign's name is typed."""
+        if key == ESCAPE:
+            self._enter(State.READY, now)
+        elif key == BACKSPACE:
+            self.typed = self.typed[:-1]
+        elif key in (ENTER, "\n"):
+            self._take_name(same_form(" ".join(self.typed.split())), now)
+        elif key.isprintable() and len(self.typed) < MAX_NAME:
+            self.typed += key
+
+    def _take_name(self, name, now):
+        try:
+            self.teacher.check(name)
+        except (OSError, ValueError) as error:
+            self.tell(str(error), now)
+            return
+        self._notice = None
+        self.taught = name
+        self.recording = self.result = None
+        self._enter(State.READY, now)
+
+    def _undo(self, now):
+        if self.teacher and self.state in RESTING:
+            self.teacher.undo()
+
     def _replay(self, now):
+        if self.state is State.REVIEW:
+            self._enter(State.COUNTDOWN, now)
+            return
         if self.result and self.state in RESTING:
             self._enter(State.REPLAY, now)
         elif self.state in RESTING:
@@ -238,8 +331,10 @@ class Demo:
     def _toggle_continuous(self, now):
         if self.state is State.CONTINUOUS:
             self._stop(now)
+        elif self.state in RESTING and not self._can_answer():
+            self.tell(NOTHING_KNOWN, now)
         elif self.state in RESTING:
-            self.recording = self.result = None
+            self.recording = self.result = self.taught = None
             self.steady = Steady(self.threshold)
             self._picker = Picker(now, self.seconds / self.num_frames, self._shown)
             self._recognition.begin(sliding=True)
@@ -262,10 +357,19 @@ class Demo:
             self._record(self.since + COUNTDOWN_SECONDS)
         if self.state is State.RECORDING and now >= self.recording.end:
             self._add(self.recording.advance(self.recording.end))
-            self._recognition.finish()
-            self._enter(State.THINKING, self.recording.end)
+            self._end_recording(self.recording.end)
         if self.state is State.REPLAY and now >= self.since + self.seconds:
             self._enter(State.ANSWER, now)
+
+    def _end_recording(self, now):
+        if not self.taught:
+            self._recognition.finish()
+            self._enter(State.THINKING, now)
+            return
+        self._recognition.cancel()
+        self._enter(State.REVIEW, now)
+        if not self.recording.has_motion:
+            self.tell(NO_MOTION, now)
 
     def _record(self, start):
         self.result = self._saved = None

@@ -21,12 +21,17 @@ from live.window import can_write
 NUM_ROWS = 3
 KEYS = "Space: record   c: continuous   ?: help   q: quit"
 KEYS_OF_ANSWER = "Space: again   r: replay   s: save   c: continuous   ?: help   q: quit"
+KEYS_TO_TEACH = "Space: record   t: teach   u: take back   c: continuous   ?: help   q: quit"
+KEYS_OF_LESSON = "Space: record   Esc: recognise   t: other sign   u: take back   ?: help   q: quit"
+KEYS_OF_NAME = "letters   Enter: go on   Esc: leave"
+KEYS_OF_REVIEW = "Space: keep   r: record anew   Esc: drop it   q: quit"
 KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
 HELP = [
     ("Space", "count down, then record {seconds:.0f} seconds and name the sign"),
     ("r", "replay the recording with its optical flow"),
     ("s", "save recording, picked frames and answer"),
     ("c", "continuous: names signs as they come; c again ends it"),
+    ("t, u", "with --dataset: teach a sign; take the last taught clip back"),
     ("Esc", "stop"),
     ("?", "this help; any key closes it"),
     ("q", "quit"),
@@ -42,6 +47,8 @@ DRAWN_SIGNERS_SHORT = "trained on drawn signers"
 FLOW_LATER = "optical flow: while recording"
 IN_THE_BOX = "Sign inside the box: the network sees no more."
 MOTION_OUTSIDE = 0.25  # share of a recording's motion outside the box, from which on it is told
+NONE_KNOWN = "Press t and show me a sign: each is known from one clip on."
+NONE_OF_THESE = "none of these"
 OUTSIDE = "Much of the motion was outside the box: step back, or to the middle."
 
 
@@ -59,10 +66,13 @@ def view_of(demo, recognition, camera, shot, now, is_mirrored):
     if demo.shows_help:
         lines = [(key, text.format(seconds=demo.seconds)) for key, text in HELP]
         return View("HELP", SLATE, lines=lines, keys="any key: back   q: quit")
-    view = View(keys=KEYS, corner=_corner(camera, recognition))
+    keys = KEYS_TO_TEACH if demo.teacher else KEYS
+    view = View(keys=keys, corner=_corner(camera, recognition))
     if shot:
         _put_camera(view, shot.image, recognition.run.preset, is_mirrored)
-    if knows_drawn_signers(recognition.run):
+    if demo.taught:
+        view.note = f"teaching: {demo.taught}"
+    elif knows_drawn_signers(recognition.run):
         view.note = DRAWN_SIGNERS_SHORT
     _SHOW[demo.state](view, demo, recognition, now, is_mirrored)
     if demo.state is State.LOST:
@@ -94,13 +104,23 @@ def _corner(camera, recognition):
 def _show_loading(view, demo, recognition, now, is_mirrored):
     view.heading = "STARTING: opening the networks ..."
     view.message = "The first start prepares the model for this machine and takes longer."
+    if demo.teacher:
+        view.heading = "STARTING: looking at the clips ..."
+        view.message = "Clips that are new since the last start take a moment each."
     view.keys = "?: help   q: quit"
 
 
 def _show_ready(view, demo, recognition, now, is_mirrored):
     view.heading, view.color = "READY: press Space", GREEN
     view.rows = [(IN_THE_BOX, None, False)]
-    if knows_drawn_signers(recognition.run):
+    if demo.taught:
+        view.heading = f"READY: press Space, then show {demo.taught}"
+        view.keys = KEYS_OF_LESSON
+    elif demo.teacher:
+        names = [shown_name(sign.label, sign.name) for sign in recognition.run.signs]
+        view.message = f"Known: {', '.join(names)}. t: teach another sign." if names else NONE_KNOWN
+        view.heading = view.heading if names else "READY: press t"
+    elif knows_drawn_signers(recognition.run):
         view.message = DRAWN_SIGNERS
 
 
@@ -110,6 +130,27 @@ def _show_countdown(view, demo, recognition, now, is_mirrored):
     view.rows = [(IN_THE_BOX, None, False)]
     view.big = f"{max(1, int(np.ceil(left)))}"
     view.keys = KEYS_OF_STOP
+
+
+def _show_naming(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color = "WHICH SIGN? Type its name, then Enter", ORANGE
+    view.rows = [(f"{demo.typed}_", None, True)]
+    view.message = "It becomes the name of a folder with its clips."
+    view.keys = KEYS_OF_NAME
+
+
+def _show_review(view, demo, recognition, now, is_mirrored):
+    number = demo.replayed_frame(now)
+    view.heading, view.color = f"KEEP IT? {demo.taught}", BLUE
+    view.message = "This is what was recorded."
+    _put_camera(view, demo.recording.picked[number], recognition.run.preset, is_mirrored)
+    _put_flow(view, recognition.flow_pictures, number, is_mirrored)
+    view.keys = KEYS_OF_REVIEW
+
+
+def _show_learning(view, demo, recognition, now, is_mirrored):
+    view.heading, view.color = f"LEARNING: {demo.taught} ...", BLUE
+    view.keys = "q: quit"
 
 
 def _show_recording(view, demo, recognition, now, is_mirrored):
@@ -129,7 +170,8 @@ def _show_thinking(view, demo, recognition, now, is_mirrored):
 
 
 def _show_answer(view, demo, recognition, now, is_mirrored):
-    view.color, view.keys = SKY, KEYS_OF_ANSWER
+    view.color = SKY
+    view.keys = KEYS_OF_ANSWER.replace("c:", "t: teach   c:") if demo.teacher else KEYS_OF_ANSWER
     answer = demo.result.answer
     sure = demo.is_sure(answer)
     view.rows = [
@@ -138,7 +180,10 @@ def _show_answer(view, demo, recognition, now, is_mirrored):
     ]
     view.heading = f"ANSWER: {view.rows[0][0]}" if sure else "ANSWER: not sure"
     view.message = f"{demo.result.seconds:.2f} s after the recording"
-    if not sure:
+    if answer.is_unknown:
+        view.heading = f"ANSWER: {NONE_OF_THESE}"
+        view.rows = [(NONE_OF_THESE, answer.unknown, True), *view.rows[: NUM_ROWS - 1]]
+    elif not sure:
         view.message += f"; every sign is below {100 * demo.threshold:.0f} %"
     view.message += f". {_motion_hint(demo, recognition)}"
     _put_flow(view, recognition.flow_pictures, demo.replayed_frame(now), is_mirrored)
@@ -208,6 +253,9 @@ _SHOW = {
     State.COUNTDOWN: _show_countdown,
     State.RECORDING: _show_recording,
     State.THINKING: _show_thinking,
+    State.NAMING: _show_naming,
+    State.REVIEW: _show_review,
+    State.LEARNING: _show_learning,
     State.ANSWER: _show_answer,
     State.REPLAY: _show_replay,
     State.CONTINUOUS: _show_continuous,

@@ -34,6 +34,11 @@ ORNATE = re.compile("bold|black|thin|light|italic|oblique|serif|mono|condensed",
 HAS_SHAPING = features.check("raqm")
 EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA", "BOPOMOFO")  # first words of letters' names
 NO_CHARACTER = "\U0010fffe"
+# X11 numbers the letters of these alphabets by page and byte.
+ALPHABETS = {
+    **{1: "iso8859-2", 2: "iso8859-3", 3: "iso8859-4", 5: "iso8859-6", 6: "koi8-r"},
+    **{7: "iso8859-7", 12: "iso8859-8", 13: "tis-620"},
+}
 
 
 class Window:
@@ -85,11 +90,7 @@ class Window:
 
     def key(self):
         """The key that was pressed, a lower-case character such as `state.ESCAPE`; or None."""
-        code = cv2.waitKeyEx(1)
-        # Arrows, Shift and their like have codes above 255, with the letters' in their last byte.
-        if code < 0 or code & 0xFF00 or not code & 0xFF:
-            return None
-        return chr(code & 0xFF).lower()
+        return character(cv2.waitKeyEx(1))
 
     @property
     def is_closed(self):
@@ -103,6 +104,22 @@ class Window:
 
     def close(self):
         cv2.destroyAllWindows()
+
+
+def character(code):
+    """The lower-case character that a key stands for, in any alphabet; None for arrows and such.
+
+    Args:
+        code: of `cv2.waitKeyEx`, -1 for no key.
+    """
+    if -128 <= code < -1:  # letters such as é
+        code &= 0xFF
+    page, byte = code >> 8, code & 0xFF
+    if code >> 24 == 1:
+        return chr(code & 0xFFFFFF).lower()
+    if page in ALPHABETS:
+        return bytes([byte]).decode(ALPHABETS[page], errors="ignore").lower() or None
+    return chr(code).lower() if code > 0 and page == 0 else None
 
 
 def check_display(hint=""):

@@ -266,7 +266,7 @@ def test_a_new_sign_is_added_to_the_class_list(tmp_path):
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", " x", "a:b", "what?"])
 def test_names_that_are_no_folders_are_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="--sign becomes the name of a folder"):
+    with pytest.raises(ValueError, match="becomes that of a folder"):
         videocapture.signs_to_record(data.Dataset("my_signs", root=tmp_path), [name])
 
 

@@ -160,7 +160,7 @@ def test_examples_come_and_go():
     views = rows_of(path("circle", moved=(1, 0)))[None]
     assert taught.probabilities(views).argmax() == 2
     assert len(examples) == 2  # which others may still be asked
-    assert taught.without_clip(2).probabilities(views)[2] == 0
+    assert taught.without_last(2).probabilities(views).shape == (2,)
 
 
 def test_many_examples_take_one_more_without_finding_out_anew():
