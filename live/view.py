@@ -23,7 +23,7 @@ KEYS = "Space: record   c: continuous   ?: help   q: quit"
 KEYS_OF_ANSWER = "Space: again   r: replay   s: save   c: continuous   ?: help   q: quit"
 KEYS_TO_TEACH = "Space: record   t: teach   u: take back   c: continuous   ?: help   q: quit"
 KEYS_OF_LESSON = "Space: record   Esc: recognise   t: other sign   u: take back   ?: help   q: quit"
-KEYS_OF_NAME = "letters   Enter: go on   Esc: leave"
+KEYS_OF_NAME = "Enter: go on   Esc: leave"
 KEYS_OF_REVIEW = "Space: keep   r: record anew   Esc: drop it   q: quit"
 KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
 HELP = [
@@ -112,7 +112,7 @@ def _show_loading(view, demo, recognition, now, is_mirrored):
 
 def _show_ready(view, demo, recognition, now, is_mirrored):
     view.heading, view.color = "READY: press Space", GREEN
-    view.rows = [(IN_THE_BOX, None, False)]
+    view.rows = [] if demo.teacher else [(IN_THE_BOX, None, False)]
     if demo.taught:
         view.heading = f"READY: press Space, then show {demo.taught}"
         view.keys = KEYS_OF_LESSON
@@ -126,14 +126,14 @@ def _show_ready(view, demo, recognition, now, is_mirrored):
 
 def _show_countdown(view, demo, recognition, now, is_mirrored):
     left = COUNTDOWN_SECONDS - demo.seconds_in_state(now)
-    view.heading, view.color = "GET READY", ORANGE
-    view.rows = [(IN_THE_BOX, None, False)]
+    view.heading, view.color = f"GET READY{f': {demo.taught}' if demo.taught else ''}", ORANGE
+    view.rows = [] if demo.teacher else [(IN_THE_BOX, None, False)]
     view.big = f"{max(1, int(np.ceil(left)))}"
     view.keys = KEYS_OF_STOP
 
 
 def _show_naming(view, demo, recognition, now, is_mirrored):
-    view.heading, view.color = "WHICH SIGN? Type its name, then Enter", ORANGE
+    view.heading, view.color = "WHICH SIGN? Type its name", ORANGE
     view.rows = [(f"{demo.typed}_", None, True)]
     view.message = "It becomes the name of a folder with its clips."
     view.keys = KEYS_OF_NAME
