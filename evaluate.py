@@ -49,6 +49,9 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
         raise FileNotFoundError(f"{run.dataset} has no clips in {split}. There are: {there}.")
     recognizer = predict.Recognizer(run.folder, engine)
     print(f"engine: {predict.engine_text(recognizer)}")
+    if run.architecture == run_folder.NEAREST and split == "train":
+        for network in recognizer.networks.values():
+            network.comparison.without_same = True
     if clips["val"] and len(recognizer.streams) == 2:
         run.fusion_weight = predict.choose_fusion_weight(*score(recognizer, clips["val"]))
         recognizer.run.fusion_weight = run.fusion_weight

@@ -26,7 +26,7 @@ QUERIES = 100  # examples that are left out in turn to see how far clips are fro
 NEAR = 100  # examples that are compared in all views, the nearest ones in the first
 REFIT_CLIPS = 100  # up to so many, each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
-MIRRORED = 1.02  # a distance counts for so much where one of the clips is mirrored
+MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
 # In usual distances between signs: from where on a clip is unknown, how gradually that comes, and
 # how much nearer a sign must be than another.
 LIMIT, DOUBT, TEMPERATURE = 0.9, 0.05, 0.05
@@ -220,15 +220,16 @@ class Examples:
         share = within / max(total, 1e-12)
         return float(np.clip((share - STILL) / (MOVING - STILL), 0, 1))
 
-    def distances(self, views):
+    def distances(self, views, without_same=False):
         """How far each example is from a clip, in usual distances between signs.
 
         Args:
             views: float `(num_views, num_frames, size)`: rows of one clip, seen in several ways;
                 the first one is as the examples are. Of several, the last one is mirrored.
+            without_same: the clip is one of the examples, which is left out.
 
         Returns:
-            float32 `(num_clips,)`; infinite for an example that is the very same clip.
+            float32 `(num_clips,)`, infinite for an example that is left out.
         """
         if not self._ways:
             return np.zeros(0, np.float32)
@@ -240,7 +241,8 @@ class Examples:
             others[-1] *= MIRRORED
             found[near] = np.minimum(found[near], others.min(axis=0))
         found /= np.float32(self._usual)
-        found[found < SAME] = np.inf
+        if without_same:
+            found[found < SAME] = np.inf
         return found
 
     def probabilities(self, views):

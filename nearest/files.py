@@ -51,10 +51,15 @@ class Comparison:
         stream: "rgb" or "flow".
         examples: `Examples`.
         height, width: of the pictures, in pixels.
+
+    Attributes:
+        without_same: whether an example that is the very same clip is left out, which is what
+            judging the examples needs.
     """
 
     def __init__(self, stream, examples, height, width):
         self.examples = examples
+        self.without_same = False
         self._stream, self._size = stream, (height, width)
 
     def describe(self, frames):
@@ -64,11 +69,13 @@ class Comparison:
 
     def answer(self, features):
         """`describe` of all frames, `(clips, num_frames, numbers)`, to `(clips, num_classes)`."""
-        return np.stack([self.examples.probabilities(self._views(clip)) for clip in features])
+        nearest = np.stack([self.class_distances(clip) for clip in features])
+        return self.examples.probabilities_at(nearest)
 
     def class_distances(self, features):
         """How far the nearest example of each sign is from one clip: float32 `(num_classes,)`."""
-        return self.examples.class_distances(self.examples.distances(self._views(features)))
+        distances = self.examples.distances(self._views(features), self.without_same)
+        return self.examples.class_distances(distances)
 
     def as_example(self, features):
         """The rows by which a clip becomes an example: `(num_frames, row size)`."""

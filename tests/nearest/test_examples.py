@@ -127,10 +127,22 @@ def test_the_clip_moved_by_a_tenth_is_the_same_sign():
     assert answer(comparison(), path("down", moved=(6, -4))).argmax() == 1
 
 
-def test_the_very_same_clip_is_not_compared_with_itself():
-    """So judging the examples leaves each one out."""
+def test_the_very_same_clip_is_not_compared_with_itself_where_examples_are_judged():
     comparer = comparison()
+    assert answer(comparer, path("down"))[1] > 0.9
+    comparer.without_same = True
     assert answer(comparer, path("down"))[1] == 0
+
+
+def test_signs_that_are_each_others_mirror_images_are_told_apart():
+    moves = [(0, 0), (1, 1), (0, 2)]
+    rightwards = [path("across", moved=move) for move in moves]
+    leftwards = [clip[::-1] for clip in rightwards]
+    rows = np.stack([rows_of(clip) for clip in rightwards + leftwards])
+    comparer = files.Comparison("rgb", Examples(rows, [0] * 3 + [1] * 3, 2), HEIGHT, WIDTH)
+    query = path("across", moved=(2, 1))
+    assert answer(comparer, query).argmax() == 0
+    assert answer(comparer, query[::-1]).argmax() == 1
 
 
 def test_what_is_unlike_all_examples_is_none_of_them():

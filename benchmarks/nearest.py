@@ -1,0 +1,156 @@
+"""The nearest clip: accuracy on changed clips, unknown signs, seconds to learn and to answer.
+
+    python pipeline_nearest.py --dataset karsl --preset laptop
+    python -m benchmarks.nearest --dataset karsl
+
+The test clips of a run of train_nearest.py are changed as other cameras and other moods would change
+them, and named anew, their flow computed from the changed frames. Unknown: a random half of the
+signs is known, ten times. Times are of random clips in the size of `laptop`.
+"""
+
+import time
+
+import cv2
+import numpy as np
+
+import frame
+import predict
+import train_nearest
+from common import command_line
+from common import dataset as data
+from common.presets import NEAREST_PRESETS
+from evaluation.metrics import inputs_of
+
+NUM_HALVES = 10
+NUM_CLIPS = (30, 1000)
+WANTED_MS = {30: 50, 1000: 300}
+
+
+def in_space(zoom, down, right):
+    """A change of every picture: zoomed about its middle, then moved by shares of its size."""
+
+    def change(frames):
+        height, width = frames.shape[1:3]
+        left = (1 - zoom) * (width - 1) / 2 + right * width
+        top = (1 - zoom) * (height - 1) / 2 + down * height
+        matrix = np.array([[zoom, 0, left], [0, zoom, top]])
+        border = {"borderMode": cv2.BORDER_REPLICATE}
+        return np.stack(
+            [cv2.warpAffine(image, matrix, (width, height), **border) for image in frames]
+        )
+
+    return change
+
+
+def in_time(speed, later):
+    """A change of time: faster by a factor, and begun later by a share of the clip."""
+
+    def change(frames):
+        number = len(frames)
+        places = (np.arange(number) - later * number - number / 2) * speed + number / 2
+        return frames[np.clip(np.rint(places), 0, number - 1).astype(int)]
+
+    return change
+
+
+CHANGES = {
+    "as it is": lambda frames: frames,
+    "moved right by 10 %": in_space(1, 0, 0.1),
+    "moved down by 8 %": in_space(1, 0.08, 0),
+    "25 % larger": in_space(1.25, 0, 0),
+    "20 % smaller": in_space(0.8, 0, 0),
+    "begun earlier by 10 %": in_time(1, -0.1),
+    "begun later by 10 %": in_time(1, 0.1),
+    "30 % faster": in_time(1.3, 0),
+    "30 % slower": in_time(0.7, 0),
+}
+
+
+def print_changes(recognizer, clips):
+    labels = recognizer.run.labels
+    print(f"{'clips':28}{'right':>10}")
+    for name, change in CHANGES.items():
+        right = 0
+        for clip in clips:
+            frames = change(frame.load_frames(clip.path))
+            right += recognizer.predict(frames).ranking[0][0] == clip.label
+        print(f"{name:28}{right:4} of {len(clips)}", flush=True)
+    print(f"chance: {len(clips) / len(labels):.1f}")
+
+
+def print_unknown(recognizer, clips):
+    """The area below the ROC curve of telling known from unknown signs, a half of each."""
+    run = recognizer.run
+    distances = {}
+    for stream in recognizer.streams:
+        comparison = recognizer.networks[stream].comparison
+        features = [comparison.describe(inputs_of(run, stream, clip)) for clip in clips]
+        distances[stream] = np.stack([comparison.class_distances(each) for each in features])
+    classes = np.array([run.labels.index(clip.label) for clip in clips])
+    areas = []
+    for seed in range(NUM_HALVES):
+        known = np.random.default_rng(seed).permutation(len(run.signs))[: len(run.signs) // 2]
+        scores = {}
+        for stream, nearest in distances.items():
+            examples = recognizer.networks[stream].comparison.examples
+            scores[stream] = examples.probabilities_at(nearest[:, known])
+        unknown = 1 - recognizer.fuse(scores).sum(axis=1)
+        is_known = np.isin(classes, known)
+        pairs = unknown[is_known][:, None] - unknown[~is_known]
+        areas.append(np.mean(pairs < 0) + 0.5 * np.mean(pairs == 0))
+    print(f"half of the signs known: ROC area {np.median(areas):.3f} (wanted 0.85), {NUM_HALVES} x")
+
+
+def print_times():
+    preset = NEAREST_PRESETS["laptop"]
+    dataset = data.Dataset("none", "laptop", presets=NEAREST_PRESETS)
+    random = np.random.default_rng(0)
+    recognizer = train_nearest.without_clips(dataset)
+    frames = random.integers(0, 255, (preset.num_frames, *preset.frame_size, 3), np.uint8)
+    seconds = {"learn": [], "answer": []}
+    for number in range(max(NUM_CLIPS)):
+        clip = np.roll(frames, random.integers(1, 60, 2), (1, 2)) // random.integers(1, 4)
+        started = time.perf_counter()
+        recognizer = train_nearest.with_clip(recognizer, f"sign {number % 20}", clip)
+        seconds["learn"].append(time.perf_counter() - started)
+        if number + 1 in NUM_CLIPS:
+            _print_time(recognizer, frames, number + 1, seconds["learn"][-1])
+    import psutil
+
+    memory = psutil.Process().memory_info().rss / 2**20
+    print(f"memory of the process with {max(NUM_CLIPS)} clips: {memory:.0f} MiB (wanted 500)")
+
+
+def _print_time(recognizer, frames, number, learned_seconds):
+    answers = []
+    for _ in range(7):
+        clip = recognizer.stream(len(frames))
+        for image in frames[:-1]:
+            clip.add(image)
+        started = time.perf_counter()
+        clip.add(frames[-1])
+        clip.answer()
+        answers.append(time.perf_counter() - started)
+    print(
+        f"{number:5} clips: learning one {learned_seconds:.2f} s (wanted 1), last frame to answer "
+        f"{1000 * np.median(answers):.0f} ms (wanted {WANTED_MS[number]})",
+        flush=True,
+    )
+
+
+def main(argv=None):
+    parser = command_line.make_parser(__doc__)
+    command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"]}, dataset=None)
+    args = parser.parse_args(argv)
+    if args.dataset:
+        recognizer = predict.Recognizer(f"{args.dataset}-laptop-nearest-seed0")
+        dataset = recognizer.run.clips_of()
+        clips = [clip for clip in dataset.stored_clips("rgb") if clip.split == "test"]
+        clips = [clip for clip in clips if clip.label in recognizer.run.labels]
+        print_changes(recognizer, clips)
+        print_unknown(recognizer, clips)
+    print_times()
+
+
+if __name__ == "__main__":
+    command_line.run(main, goes_on="")

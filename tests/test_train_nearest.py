@@ -1,0 +1,192 @@
+"""A run of the nearest clip: made in seconds, used like a trained one, without Keras."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import evaluate
+import feature
+import frame
+import opticalflow
+import predict
+import train_nearest
+from common import dataset as data
+from inference import run_folder
+from inference.extractor import HOG_HOF
+from nearest import files
+from tests.helpers import ENVIRONMENT, ROOT, run_script
+
+TEACH = """
+import sys
+sys.argv = ["pipeline_nearest.py", "--dataset", "moves", "--preset", "laptop", "--workers", "1"]
+import pipeline_nearest
+assert pipeline_nearest.main(sys.argv[1:]) == 0
+import evaluate, livedemo, predict
+predict.Recognizer("moves-laptop-nearest-seed0")
+found = sorted({"keras", "tensorflow", "openvino", "torch", "jax"} & set(sys.modules))
+assert not found, found
+"""
+
+
+def nearest_dataset(root):
+    dataset = data.Dataset("moves", "laptop", root, train_nearest.NEAREST_PRESETS)
+    frame.extract_frames(dataset, workers=1)
+    opticalflow.extract_flow(dataset, workers=1)
+    feature.extract_streams(dataset, train_nearest.NearestOptions(workers=1), HOG_HOF)
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def nearest_run(stored_dataset, tmp_path_factory):
+    """(dataset, folder of its run) in a folder of their own; do not change them."""
+    root = tmp_path_factory.mktemp("nearest")
+    shutil.copytree(stored_dataset.root / "data_set", root / "data_set")
+    dataset = nearest_dataset(root)
+    run = train_nearest.train(dataset).output
+    evaluate.evaluate(run)
+    return dataset, run
+
+
+@pytest.fixture
+def moved(nearest_run, tmp_path):
+    dataset, run = nearest_run
+    shutil.copytree(dataset.root, tmp_path / "root")
+    other = data.Dataset("moves", "laptop", tmp_path / "root", train_nearest.NEAREST_PRESETS)
+    return other, other.root / "model" / run.name
+
+
+def test_the_whole_way_imports_no_keras(stored_dataset, tmp_path):
+    shutil.copytree(stored_dataset.root / "data_set", tmp_path / "data_set")
+    result = subprocess.run(
+        [sys.executable, "-c", TEACH],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "livedemo.py --model" in result.stdout
+    again = run_script(
+        *("pipeline_nearest.py", "--dataset", "moves", "--preset", "laptop"), cwd=tmp_path, check=0
+    )
+    assert "0 done, 16 skipped" in again.stdout  # of frames, flow, both features
+
+
+def test_clips_are_named_and_judged_like_by_a_network(nearest_run):
+    _, folder = nearest_run
+    result = json.loads((folder / "evaluation.json").read_text())["test"]
+    assert result["streams"]["fused"]["top1"] == 1
+    assert set(result["unknown"]) == {"lost", "refused", "area"} and "nearest" not in result
+    assert (folder / "confusion.png").is_file()
+    run = run_folder.Run.read(folder)
+    assert run.architecture == "nearest" and run.finished and run.streams == ["rgb", "flow"]
+
+
+def test_a_clip_is_not_compared_with_itself_when_training_clips_are_judged(nearest_run, capsys):
+    _, folder = nearest_run
+    evaluate.evaluate(folder, "train")
+    assert "compared with all others, not with itself" in capsys.readouterr().out
+
+
+def test_video_files_are_named_frame_by_frame_as_at_once(nearest_run):
+    dataset, folder = nearest_run
+    recognizer = predict.Recognizer(folder)
+    preset = dataset.preset
+    video = next(clip for clip in dataset.videos() if clip.split == "test")
+    frames = frame.read_clip(video.path, preset.num_frames, *preset.frame_size)
+    answer = recognizer.predict(frames)
+    assert answer.ranking[0][0] == video.label
+    total = sum(probability for *_, probability in answer.ranking) + answer.unknown
+    assert total == pytest.approx(1, abs=1e-3)
+    assert answer.to_dict()["unknown"] == answer.unknown
+
+
+def test_a_second_run_leaves_the_same_bytes(moved):
+    dataset, folder = moved
+    before = {name: (folder / name).read_bytes() for name in ("rgb.npz", "flow.npz")}
+    stamps = [(folder / name).stat().st_mtime_ns for name in before]
+    train_nearest.train(dataset)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert [(folder / name).stat().st_mtime_ns for name in before] == stamps
+
+
+def test_one_stream_is_enough(moved):
+    dataset, folder = moved
+    train_nearest.train(dataset, train_nearest.NearestOptions(stream="flow"))
+    assert run_folder.Run.read(folder).streams == ["flow"]
+    assert evaluate.evaluate(folder)["num_videos"] == 4
+
+
+def test_missing_features_and_foreign_runs_are_told(moved):
+    dataset, folder = moved
+    content = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**content, "architecture": "i3d"}))
+    with pytest.raises(ValueError, match="holds a run of train_i3d.py.*--run NAME"):
+        train_nearest.train(dataset)
+    features = dataset.feature_dir("rgb", HOG_HOF)
+    next(features.rglob("*.npy")).unlink()
+    with pytest.raises(FileNotFoundError, match="1 of .* --extractor hog_hof` first"):
+        train_nearest.train(dataset, train_nearest.NearestOptions(run="other"))
+
+
+def test_a_damaged_run_is_told(moved):
+    _, folder = moved
+    (folder / "rgb.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="rgb.npz holds no examples"):
+        predict.Recognizer(folder)
+
+
+def test_features_are_those_of_both_descriptors(nearest_run):
+    dataset, folder = nearest_run
+    examples = files.load(folder / "rgb.npz")
+    paths = sorted(dataset.feature_dir("rgb", HOG_HOF).glob("train/*/*.npy"))
+    assert len(paths) == len(examples)
+    np.testing.assert_array_equal(np.load(paths[0]), examples.rows[0])
+    parameters = json.loads((dataset.feature_dir("flow", HOG_HOF) / "parameters.json").read_text())
+    assert parameters["extractor"] == HOG_HOF and parameters["still"] > 0
+
+
+def test_teaching_makes_a_new_recognizer_and_can_be_taken_back(nearest_run):
+    dataset, folder = nearest_run
+    known = predict.Recognizer(folder)
+    frames = np.random.default_rng(0).integers(0, 255, (40, 90, 120, 3), np.uint8)
+    taught = train_nearest.with_clip(known, "noise", frames)
+    assert taught.run.labels == [*known.run.labels, "noise"]
+    assert len(taught.predict(frames[:, 1:-1, 1:-1]).ranking) == len(known.run.signs) + 1
+    back = train_nearest.without_last_clip(taught)
+    assert back.run.labels == known.run.labels
+    clip = frames[:, :70, :92]
+    assert back.predict(clip).streams["rgb"] == pytest.approx(known.predict(clip).streams["rgb"])
+
+
+def test_an_empty_data_set_opens_and_learns(tmp_path):
+    dataset = data.Dataset("none", "laptop", tmp_path, train_nearest.NEAREST_PRESETS)
+    recognizer = train_nearest.open_dataset(dataset)
+    frames = np.random.default_rng(0).integers(0, 255, (32, 70, 92, 3), np.uint8)
+    assert recognizer.predict(frames).ranking == []
+    assert recognizer.predict(frames).is_unknown
+    taught = train_nearest.with_clip(recognizer, "first", frames)
+    assert [label for label, *_ in taught.predict(frames[:, ::-1]).ranking] == ["first"]
+    back = train_nearest.without_last_clip(taught)
+    assert back.run.signs == [] and back.predict(frames).ranking == []
+
+
+def test_a_network_is_shown_beside_the_nearest_clip(trained_run, capsys):
+    result = json.loads((trained_run / "evaluation.json").read_text())["test"]["nearest"]
+    assert result["num_videos"] == 4 and result["num_examples"] == 8
+    assert 0 <= result["top1"] <= 1
+    evaluate.evaluate_if_new(trained_run)
+    output = capsys.readouterr().out
+    assert "nearest clip, without training:" in output
+    if result["network"] <= result["top1"]:
+        assert "pipeline_nearest.py --dataset moves" in output
+
+
+def test_scripts_say_what_is_wrong(tmp_path):
+    result = run_script("pipeline_nearest.py", "--dataset", "nothing", cwd=tmp_path)
+    assert result.returncode == 1 and "No data set `nothing`" in result.stderr
+    assert str(ROOT) not in result.stderr
