@@ -292,12 +292,14 @@ def tell_next(dataset, source):
     """Prints the commands that lead from clips to the live demo."""
     camera = "" if source == OPTIONS["camera"].default else f" --camera {quote(source)}"
     signs = {clip.label for clip in dataset.videos() if clip.split == "train"}
+    print("They are known at once, without training:")
+    print(f"  python livedemo.py --dataset {quote(dataset.name)}{camera}")
     if len(signs) < MIN_SIGNS:
         print(
             f"Training needs at least {MIN_SIGNS} signs, of about {SENSIBLE_CLIPS} clips each; "
             f"so far there is {', '.join(signs)}."
         )
-    print("Next:")
+    print("Next, for many clips or many people:")
     if len(signs) < MIN_SIGNS:
         flags = f"--dataset {quote(dataset.name)} --sign ANOTHER_SIGN --clips {SENSIBLE_CLIPS}"
         print(f"  python videocapture.py {flags}{camera}")

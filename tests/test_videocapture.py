@@ -235,8 +235,9 @@ def test_what_comes_next_is_commands_that_can_be_typed(tmp_path, capsys, monkeyp
     videocapture.tell_next(dataset, 1)
     text = capsys.readouterr().out
     assert "at least 2 signs, of about 10 clips each; so far there is hello" in text
-    assert text.splitlines()[1:] == [
-        "Next:",
+    assert text.splitlines()[1] == "  python livedemo.py --dataset 'my signs' --camera 1"
+    assert text.splitlines()[3:] == [
+        "Next, for many clips or many people:",
         "  python videocapture.py --dataset 'my signs' --sign ANOTHER_SIGN --clips 10 --camera 1",
         "  python pipeline_i3d.py --dataset 'my signs' --preset laptop",
         "  python livedemo.py --model 'model/my signs-laptop-i3d-seed0' --camera 1",
@@ -247,7 +248,9 @@ def test_what_comes_next_is_commands_that_can_be_typed(tmp_path, capsys, monkeyp
     trained.touch()
     videocapture.tell_next(dataset, 0)
     assert capsys.readouterr().out.splitlines() == [
-        "Next:",
+        "They are known at once, without training:",
+        "  python livedemo.py --dataset 'my signs'",
+        "Next, for many clips or many people:",
         "  python pipeline_i3d.py --dataset 'my signs' --preset laptop --restart",
         "  python livedemo.py --model 'model/my signs-laptop-i3d-seed0'",
     ]
