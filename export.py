@@ -175,6 +175,8 @@ def require(purpose):
 
 
 def _streams(run):
+    if run.architecture == run_folder.NEAREST:
+        raise ValueError(f"{run.folder} compares clips: it has no network to export.")
     if not run.streams:
         raise FileNotFoundError(f"{run.folder} has no network yet. Its training is unfinished.")
     return run.streams

@@ -100,7 +100,10 @@ def row(run, result, engine="auto"):
 
 
 def num_parameters(path):
-    """Numbers in a `.keras` file, counted without opening the network."""
+    """Numbers in a `.keras` file, counted without opening the network, or in a file of examples."""
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            return sum(array.size for array in file.values())
     total = 0
 
     def count(name, item):

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 import evaluate
+import export
 import feature
 import frame
 import opticalflow
 import predict
 import train_nearest
 from common import dataset as data
+from evaluation import comparison
 from inference import run_folder
 from inference.extractor import HOG_HOF
 from nearest import files
@@ -184,6 +186,18 @@ def test_a_network_is_shown_beside_the_nearest_clip(trained_run, capsys):
     assert "nearest clip, without training:" in output
     if result["network"] <= result["top1"]:
         assert "pipeline_nearest.py --dataset moves" in output
+
+
+def test_it_stands_beside_others_in_a_table(nearest_run, capsys):
+    _, folder = nearest_run
+    (row,) = comparison.compare([folder])
+    assert row["parameters"] > 1000 and row["training"] == 0
+    assert "nearest" in capsys.readouterr().out
+
+
+def test_there_is_no_network_to_export(nearest_run):
+    with pytest.raises(ValueError, match="no network to export"):
+        export.export(nearest_run[1], "openvino")
 
 
 def test_scripts_say_what_is_wrong(tmp_path):

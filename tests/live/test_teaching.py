@@ -1,19 +1,26 @@
 """The live demo is taught in its real window: keys from xdotool, drawn clips as cameras."""
 
+import concurrent.futures
 import json
 import os
 import subprocess
 import sys
 import time
+import types
 
 import cv2
 import numpy as np
 import pytest
 
 from common import class_list, disk
+from common import dataset as data
 from live import picture
+from live.camera import Shot
+from live.capture import ClipFolder
+from live.session import Teacher
+from live.state import COUNTDOWN_SECONDS, ENTER, ESCAPE, Demo, State
 from live.window import character
-from tests.helpers import ROOT, write_video
+from tests.helpers import ROOT, moving_square, write_video
 from tests.live.test_window import Desktop, Program, needs_display
 from toy.clip import render_clip
 
@@ -200,3 +207,135 @@ def test_a_data_set_and_a_model_do_not_go_together():
         text=True,
     )
     assert result.returncode == 2 and "without --model" in result.stderr
+
+
+class Known:
+    """Recognition as far as teaching needs it."""
+
+    def __init__(self):
+        self.run = types.SimpleNamespace(signs=[])
+        self.calls, self.lessons = [], []
+
+    def begin(self, sliding=False):
+        self.calls.append("begin")
+
+    def add(self, image):
+        pass
+
+    def finish(self):
+        self.calls.append("finish")
+
+    def cancel(self):
+        self.calls.append("cancel")
+
+    def learn(self, label, path):
+        self.calls.append(f"learn {label} {path.name}")
+        self.lessons.append("")
+
+    def forget_last(self):
+        self.calls.append("forget")
+        self.lessons.append("")
+
+    def poll_lesson(self):
+        return self.lessons.pop() if self.lessons else None
+
+
+class NoRoom(ClipFolder):
+    def save(self, sign, recording):
+        raise OSError("No space left on device")
+
+
+def taught_demo(folder, clips=ClipFolder):
+    """(demo, teacher, recognition) on a data set of its own, a sign being taught."""
+    known = Known()
+    dataset = data.Dataset("mine", "laptop", folder)
+    worker = concurrent.futures.ThreadPoolExecutor(1)
+    teacher = Teacher(clips(dataset, ".avi"), known, worker)
+    demo = Demo(known, 1.0, 8, None, teacher=teacher)
+    demo.loaded(0.0)
+    return demo, teacher, known
+
+
+def record(demo, begin, frames):
+    """Presses Space and shows the frames over the countdown and the second of recording."""
+    demo.frame(Shot(begin, frames[0]))
+    demo.key(" ", begin)
+    for number, image in enumerate(frames):
+        demo.frame(Shot(begin + COUNTDOWN_SECONDS + number / len(frames), image))
+        demo.tick(begin + COUNTDOWN_SECONDS + number / len(frames))
+    demo.tick(begin + COUNTDOWN_SECONDS + 1.01)
+
+
+def type_name(demo, name):
+    for key in ("t", *name, ENTER):
+        demo.key(key, 0.0)
+
+
+def settle(demo, teacher, seconds=5.0):
+    end = time.monotonic() + seconds
+    while demo.state is State.LEARNING and time.monotonic() < end:
+        teacher.check_lessons(demo, 10.0)
+        time.sleep(0.01)
+
+
+def test_a_clip_is_kept_learned_and_taken_back(tmp_path):
+    demo, teacher, known = taught_demo(tmp_path)
+    type_name(demo, "good day")
+    assert demo.taught == "good day" and demo.state is State.READY
+    record(demo, 1.0, moving_square(20, (1.5, 0)))
+    assert demo.state is State.REVIEW and "finish" not in known.calls
+    demo.key(" ", 6.0)
+    settle(demo, teacher)
+    assert known.calls[-1] == "learn good day 0001.avi"
+    assert demo.state is State.READY and "Known: good day (1 new clip)" in demo.notice(10.0)
+    clip = tmp_path / "data_set" / "mine" / "train" / "good day" / "0001.avi"
+    assert clip.is_file()
+    clip.unlink()  # somebody else did; taking it back forgets it all the same
+    demo.key("u", 7.0)
+    teacher._worker.submit(int).result()
+    teacher.check_lessons(demo, 11.0)
+    assert known.calls[-1] == "forget"
+
+
+def test_a_full_disk_is_told_and_the_clip_can_be_kept_again(tmp_path):
+    demo, teacher, known = taught_demo(tmp_path, NoRoom)
+    type_name(demo, "a")
+    record(demo, 1.0, moving_square(20, (1.5, 0)))
+    demo.key(" ", 6.0)
+    settle(demo, teacher)
+    assert demo.state is State.REVIEW and "Not kept: No space left" in demo.notice(10.0)
+    assert not any(call.startswith("learn") for call in known.calls)
+
+
+def test_a_clip_without_motion_is_told_before_it_is_kept(tmp_path):
+    demo, _, _ = taught_demo(tmp_path)
+    type_name(demo, "a")
+    record(demo, 1.0, moving_square(20, (0, 0)))
+    assert demo.state is State.REVIEW and "Hardly anything moved" in demo.notice(5.5)
+    demo.key("r", 6.0)
+    assert demo.state is State.COUNTDOWN
+    demo.key(ESCAPE, 6.5)
+    assert demo.state is State.READY and not (tmp_path / "data_set" / "mine").exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..", "what?", "a" + chr(7)])
+def test_names_that_cannot_be_folders_are_told(tmp_path, name):
+    demo, _, _ = taught_demo(tmp_path)
+    for key in ("t", *name):
+        demo.key(key, 0.0)
+    demo.key(ENTER, 0.0)
+    if name == "a" + chr(7):  # such a key writes nothing
+        assert demo.taught == "a"
+    else:
+        assert demo.state is State.NAMING and "name of a sign" in demo.notice(1.0)
+
+
+def test_a_trained_network_cannot_be_taught_and_nothing_known_cannot_answer(tmp_path):
+    demo = Demo(Known(), 1.0, 8, None)
+    demo.loaded(0.0)
+    demo.key("t", 0.0)
+    assert demo.state is State.READY and "cannot be taught" in demo.notice(1.0)
+    demo, _, _ = taught_demo(tmp_path)
+    demo.frame(Shot(0.0, moving_square(1, (0, 0))[0]))
+    demo.key(" ", 0.1)
+    assert demo.state is State.READY and "press t" in demo.notice(1.0)
