@@ -70,8 +70,8 @@ def run_window(
     opened = dataset.video_dir if dataset else run.folder
     window.show(draw(View(heading="STARTING ...", message=f"Opening {opened} ...")))
     window.key()
-    recognition = Recognition(run, engine, opener(dataset) if dataset else None)
     camera = Camera(source, unpaced)
+    recognition = Recognition(run, engine, opener(dataset) if dataset else None)
     if dataset:
         settings["clips"] = ClipFolder(dataset, ".avi")
     live = LiveSession(camera, recognition, window, tell, **settings)
