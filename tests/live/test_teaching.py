@@ -93,8 +93,8 @@ def teach(program, name, keys):
 def keep_one(program, name):
     number = program.errors.count("Kept as ")
     program.press("space")
-    program.wait_for(picture.RED, 20)
-    program.wait_for(picture.BLUE, 20)
+    program.wait_for(picture.RED, 60)
+    program.wait_for(picture.BLUE, 60)
     show(program, f"keep-{name}")
     program.press("space")
     program.wait(lambda: program.errors.count("Kept as ") > number)

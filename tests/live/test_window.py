@@ -84,7 +84,7 @@ class Program:
                 stdout=stdout,
                 stderr=stderr,
             )
-        self._window = self.wait(lambda: self._xdotool("search", "--name", title), 20)
+        self._window = self.wait(lambda: self._xdotool("search", "--name", title), 60)
 
     @property
     def output(self):
@@ -114,7 +114,7 @@ class Program:
         x11.XSendEvent(display, ctypes.c_ulong(window), False, 0, event)
         x11.XCloseDisplay(display)
 
-    def wait(self, condition, seconds=60):
+    def wait(self, condition, seconds=120):
         end = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < end, f"waited in vain: {self.errors}"
@@ -126,7 +126,7 @@ class Program:
         heading = self.desktop.screenshot()[4:34, 300:640].reshape(-1, 3)
         return np.array_equal(np.median(heading, axis=0), color)
 
-    def wait_for(self, color, seconds=30):
+    def wait_for(self, color, seconds=90):
         self.wait(lambda: self.shows(color), seconds)
 
     def _xdotool(self, *arguments):
@@ -170,7 +170,7 @@ def test_the_live_demo_by_its_keys(start, trained_run, tmp_path, clip):
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
 
     program = start("Sign language", "livedemo.py", "--camera", clip, "--json")
-    program.wait_for(picture.SLATE, 5)
+    program.wait_for(picture.SLATE, 20)
     program.wait(lambda: "ready after" in program.errors)
     program.wait_for(picture.GREEN)
     message = program.desktop.screenshot()[picture.MESSAGE_TOP : picture.KEYS_TOP]
@@ -279,11 +279,11 @@ def test_signs_are_recorded_shown_again_and_kept(start, tmp_path, clip):
     for sign in ("hello", "thanks"):
         program.wait_for(picture.GREEN)
         program.press("space")
-        program.wait_for(picture.BLUE, 20)
+        program.wait_for(picture.BLUE, 60)
         if sign == "hello":
             program.press("r")
             program.wait_for(picture.ORANGE)
-            program.wait_for(picture.BLUE, 20)
+            program.wait_for(picture.BLUE, 60)
         program.press("space")
         program.wait(lambda sign=sign: f"train/{sign}/" in program.output)
     assert program.process.wait(10) == 0
@@ -339,7 +339,7 @@ def test_help_and_undo_by_their_keys(start, tmp_path, clip):
     program.press("x")
     program.wait_for(picture.GREEN)
     program.press("space")
-    program.wait_for(picture.BLUE, 20)
+    program.wait_for(picture.BLUE, 60)
     program.press("space")
     kept = tmp_path / "data_set" / "my_signs" / "train" / "hello" / "0001.avi"
     program.wait(kept.exists)
