@@ -25,11 +25,8 @@ from common import disk, stage
 from common.class_list import Sign
 from common.command_line import (
     add_flags,
-    check,
     documented,
-    folder_name,
     from_flags,
-    option,
     options_of,
     quote,
 )
@@ -41,6 +38,7 @@ from inference.extractor import HOG_HOF
 from nearest import files
 from nearest.examples import REFIT_CLIPS, Examples
 from training import start
+from training.options import RunOptions
 from training.run import run_dir
 
 # Share of rgb where no sign has two clips to choose it by, if only looks and only changes count.
@@ -49,29 +47,14 @@ FUSION_WEIGHTS = 0.65, 0.45
 
 @documented
 @dataclasses.dataclass(frozen=True)
-class NearestOptions:
+class NearestOptions(RunOptions):
     """What a run of the nearest clip can be told."""
 
-    run: str | None = option(
-        None,
-        "folder below model/",
-        folder_name,
-        metavar="NAME",
-        of_default="from data set, preset and architecture",
-    )
-    stream: str = option("both", "what is compared", choices=(*STREAMS, "both"))
     workers: int | None = stage.OPTIONS["workers"].field()
 
     weights = None  # what `feature.extract_streams` asks
     seed = 0
     val_fraction = 0.0  # leaving clips out takes the place of validation
-
-    __post_init__ = check
-
-    @property
-    def streams(self):
-        """("rgb", "flow"), or one of them."""
-        return STREAMS if self.stream == "both" else (self.stream,)
 
     def recorded(self):
         """{name: value} of the options that run.json tells."""

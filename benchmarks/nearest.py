@@ -19,6 +19,7 @@ import train_nearest
 from common import command_line
 from common import dataset as data
 from common.presets import NEAREST_PRESETS
+from evaluation.comparison import NUM_ANSWERS, answer_once
 from evaluation.metrics import inputs_of
 from nearest.examples import Examples
 
@@ -129,8 +130,8 @@ def _repeated(recognizer, number):
         rows = np.empty((number, *examples.rows.shape[1:]), np.float16)
         for row, place in zip(rows, places, strict=True):
             row[:] = examples.rows[place] * random.uniform(0.9, 1.1, row.shape)
-        several = Examples(rows, examples.classes[places], examples.num_classes)
-        network.comparison.examples = several
+        settings = examples.num_classes, examples.only_changes
+        network.comparison.examples = Examples(rows, examples.classes[places], *settings)
     return recognizer
 
 
@@ -139,15 +140,7 @@ def _print_time(recognizer, frames):
     recognizer = train_nearest.with_clip(recognizer, "sign 0", frames)
     learned_seconds = time.perf_counter() - started
     number = len(next(iter(recognizer.networks.values())).comparison.examples)
-    answers = []
-    for _ in range(7):
-        clip = recognizer.stream(len(frames))
-        for image in frames[:-1]:
-            clip.add(image)
-        started = time.perf_counter()
-        clip.add(frames[-1])
-        clip.answer()
-        answers.append(time.perf_counter() - started)
+    answers = [answer_once(recognizer, frames) for _ in range(NUM_ANSWERS)]
     print(
         f"{number:5} clips: learning one {learned_seconds:.2f} s (wanted 1), last frame to answer "
         f"{1000 * np.median(answers):.0f} ms (wanted {WANTED_MS[number]})",

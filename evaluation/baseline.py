@@ -13,10 +13,9 @@ import predict
 import train_nearest
 from common import stage
 from common.command_line import telling
-from common.network_input import stream_input
+from evaluation.metrics import inputs_of
 from nearest import descriptor, files
 from nearest.examples import Examples
-from opticalflow import load_clip
 
 MAX_EXAMPLES, MAX_JUDGED = 500, 200  # clips: more would take minutes and tell no more
 
@@ -64,15 +63,11 @@ def _digest(clip):
     return hashlib.sha256(str(clip.place()).encode(errors="surrogateescape")).digest()
 
 
-def _frames(run, stream, clip):
-    folder = run.clips_of().stored_dir(stream) / clip.place()
-    return stream_input(stream, load_clip(stream, folder), *run.preset.frame_size)
-
-
 def _rows(run, stream, clip):
-    return descriptor.describe(stream, _frames(run, stream, clip))[:, 0]
+    return descriptor.describe(stream, inputs_of(run, stream, clip, run.preset.frame_size))[:, 0]
 
 
 def _answer(run, stream, examples, clip):
     comparison = files.Comparison(stream, examples, *run.preset.frame_size)
-    return comparison.answer(comparison.describe(_frames(run, stream, clip))[None])[0]
+    frames = inputs_of(run, stream, clip, run.preset.frame_size)
+    return comparison.answer(comparison.describe(frames)[None])[0]

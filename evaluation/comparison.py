@@ -124,11 +124,12 @@ def seconds_to_answer(run, engine="auto"):
     preset = run.preset
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (preset.num_frames, *preset.frame_size, 3), np.uint8)
-    seconds = [_answer_once(recognizer, frames) for _ in range(NUM_ANSWERS + 1)]
+    seconds = [answer_once(recognizer, frames) for _ in range(NUM_ANSWERS + 1)]
     return statistics.median(seconds[1:])  # the first one compiles
 
 
-def _answer_once(recognizer, frames):
+def answer_once(recognizer, frames):
+    """Seconds from a clip's last frame to its answer."""
     clip = recognizer.stream(len(frames))
     for image in frames[:-1]:
         clip.add(image)

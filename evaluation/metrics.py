@@ -78,7 +78,7 @@ def refusals(recognizer, clips, classes):
     }
 
 
-def inputs_of(run, stream, clip):
-    """What the network of a stream sees of a stored clip."""
+def inputs_of(run, stream, clip, size=None):
+    """What the network of a stream sees of a stored clip, or as much as `size` (height, width)."""
     folder = run.clips_of().stored_dir(stream) / clip.place()
-    return stream_input(stream, load_clip(stream, folder), *run.preset.input_size)
+    return stream_input(stream, load_clip(stream, folder), *(size or run.preset.input_size))

@@ -30,10 +30,9 @@ def number_of_gpus(text):
     return text if text == "all" else int(text)
 
 
-@documented
 @dataclasses.dataclass(frozen=True)
-class TrainingOptions:
-    """What every training can be told. The schedule is the preset's, see `common/presets.py`."""
+class RunOptions:
+    """What whatever makes a run can be told."""
 
     run: str | None = option(
         None,
@@ -43,6 +42,20 @@ class TrainingOptions:
         of_default="from data set, preset, architecture and seed",
     )
     stream: str = option("both", "what to train", choices=(*STREAMS, "both"))
+
+    __post_init__ = check
+
+    @property
+    def streams(self):
+        """("rgb", "flow"), or one of them."""
+        return STREAMS if self.stream == "both" else (self.stream,)
+
+
+@documented
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions(RunOptions):
+    """What every training can be told. The schedule is the preset's, see `common/presets.py`."""
+
     weights: str | dict | None = option(
         "none", "where the network's weights come from", is_recorded=True
     )
@@ -95,13 +108,6 @@ class TrainingOptions:
     )
     restart: bool = option(False, "delete the run and train it anew")
     workers: int | None = stage.OPTIONS["workers"].field()
-
-    __post_init__ = check
-
-    @property
-    def streams(self):
-        """("rgb", "flow"), or one of them."""
-        return STREAMS if self.stream == "both" else (self.stream,)
 
     def recorded(self):
         """{name: value} of the options that run.json tells."""
