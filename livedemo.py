@@ -4,8 +4,10 @@
     python livedemo.py --model model/<run> --camera clip.avi --json
     python livedemo.py --headless --camera clip.avi
     python livedemo.py --dataset my_signs
+    python livedemo.py --web
 
-reads   model/<run>/ (the newest one by default), a camera or a video file
+reads   model/<run>/ (the newest one by default), a camera or a video file; with --web the camera
+        of a browser, where the window is then, too
         with --dataset: data_set/<dataset>/train/, whose clips are compared with, without training
 writes  recording/<date>/ when `s` is pressed: frames/*.png, recording.avi, answer.json
         with --dataset: data_set/<dataset>/train/<sign>/0001.avi ... when signs are taught, key `t`
@@ -34,11 +36,13 @@ from common.video import read_clip
 from inference import run_folder
 from live.camera import OPTIONS, WAIT_SECONDS, Camera, check_file, is_device
 from live.capture import ClipFolder
-from live.picture import View, draw
+from live.picture import PictureWindow, View
 from live.recognition import Recognition, Result
 from live.session import LiveSession
 from live.state import State
-from live.window import Window, can_write
+from live.window import can_write
+from web import server
+from web.server import serving
 
 TITLE = "Sign language recognition"
 DEFAULT_THRESHOLD = 0.5
@@ -53,12 +57,16 @@ def run_window(
     is_continuous=False,
     hint="",
     dataset=None,
+    camera=None,
+    window=None,
     **settings,
 ):
     """The live demo in a window, until the person quits.
 
     Args:
+        source: of the camera, where `camera` is not given.
         hint: what to do where there can be no window.
+        camera, window: in place of a camera and a window of this machine.
         dataset: `Dataset` whose clips are compared with in place of a trained network, and which
             can be added to.
 
@@ -66,11 +74,11 @@ def run_window(
         OSError: no window can be opened here.
     """
     started = time.monotonic()
-    window = Window(TITLE, hint)
+    window = window or PictureWindow(TITLE, hint)
     opened = dataset.video_dir if dataset else run.folder
-    window.show(draw(View(heading="STARTING ...", message=f"Opening {opened} ...")))
+    window.show(View(heading="STARTING ...", message=f"Opening {opened} ..."))
     window.key()
-    camera = Camera(source, unpaced)
+    camera = camera or Camera(source, unpaced)
     recognition = Recognition(run, engine, opener(dataset) if dataset else None)
     if dataset:
         settings["clips"] = ClipFolder(dataset, ".avi")
@@ -201,13 +209,14 @@ def main(argv=None):
     settings = {"threshold": args.threshold, "mirror": args.mirror}
     flow_of_time = {"unpaced": args.unpaced, "is_continuous": args.continuous}
     is_file = not is_device(args.camera)
-    if is_file:
+    if is_file and not args.web:
         check_file(args.camera)
     if not args.headless:
         typed = " ".join(quote(word) for word in (sys.argv[1:] if argv is None else argv))
         command = f"python livedemo.py {typed} --headless".replace("  ", " ")
-        hint = f"Signs are named without a window, too: `{command}`."
-        run_window(*place, **flow_of_time, hint=hint, dataset=dataset, **settings)
+        hint = f"In a browser: `python livedemo.py {typed} --web`. Without any: `{command}`."
+        with serving(args, TITLE) as page:
+            run_window(*place, **flow_of_time, hint=hint, dataset=dataset, **page, **settings)
     elif is_file and not args.continuous and not args.recordings:
         recognise_file(*place, mirror=args.mirror)
     else:
@@ -218,7 +227,9 @@ def main(argv=None):
 def parse_arguments(argv):
     parser = command_line.make_parser(__doc__)
     command_line.add_flags(parser, {**predict.OPTIONS, **OPTIONS})
-    command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"]}, dataset=None)
+    command_line.add_flags(
+        parser, {"dataset": data.OPTIONS["dataset"], **server.OPTIONS}, dataset=None
+    )
     parser.add_argument(
         "--threshold",
         type=SHARE,
@@ -248,6 +259,8 @@ def parse_arguments(argv):
             "--dataset compares with clips in a window, without --model and --headless. Without a "
             "window: pipeline_nearest.py, then livedemo.py --model"
         )
+    if args.web and (args.headless or args.unpaced or args.camera != OPTIONS["camera"].default):
+        parser.error("--web uses the browser's camera, without --camera, --headless, --unpaced")
     if args.recordings and (args.continuous or not args.headless):
         parser.error("--recordings goes with --headless and without --continuous")
     return args

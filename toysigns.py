@@ -90,7 +90,7 @@ from common.class_list import Sign, write_class_file
 from common.command_line import COUNT, COUNT_OR_0, quote
 from common.dataset import OPTIONS, SPLITS, Dataset
 from toy import gesture, scene
-from toy.clip import render_clip
+from toy.film import render_clip
 from toy.plan import plan_split
 
 VERSION = 1  # of what is drawn; files of another version are refused

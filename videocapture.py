@@ -1,6 +1,7 @@
 """Record your own signs with a webcam, as a data set to train on.
 
     python videocapture.py --dataset my_signs --sign hello thanks --clips 10
+    python videocapture.py --dataset my_signs --sign hello thanks --web
     python videocapture.py --list
 
 reads   a camera; data_set/<dataset>/class.csv where no --sign is given
@@ -51,20 +52,22 @@ from live.picture import (
     RED,
     SLATE,
     WHITE,
+    PictureWindow,
     View,
-    draw,
     network_box,
 )
 from live.recording import FOURCC
-from live.state import FROZEN_SECONDS
-from live.window import Window
+from live.state import FROZEN_SECONDS, NO_PICTURE
 from training.run import run_dir
+from web import server
+from web.server import serving
 
 TITLE = "Record your signs"
 PRESET = PRESETS["laptop"]
 FLASH_SECONDS = 0.15
 KEYS = "Space: record   u: delete the last one   ?: help   q: quit"
 KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
+PRESS_SPACE = "Press Space, then sign inside the box, which is what networks see."
 KEYS_OF_REVIEW = "Space: keep   r: redo   ?: help   q: quit without it"
 HELP = [
     ("Space", "count down, then record {seconds:g} seconds; afterwards: keep the clip"),
@@ -98,7 +101,7 @@ def view_of(capture, camera, shot, now):
         view.keys = "?: help   q: quit"
     elif capture.state is State.READY:
         view.heading, view.color = f"READY: {capture.sign}", GREEN
-        view.message = "Press Space, then sign inside the box, which is what networks see."
+        view.message = PRESS_SPACE if shot else NO_PICTURE
     elif capture.state is State.COUNTDOWN:
         view.heading, view.color = f"GET READY: {capture.sign}", ORANGE
         view.big = str(max(1, math.ceil(COUNTDOWN_SECONDS - passed)))
@@ -194,7 +197,7 @@ class Session:
         if self._shot and is_black(self._shot.image):
             view.message = BLACK
         view.message = self._message or view.message
-        self.window.show(draw(view, self.window.scale))
+        self.window.show(view)
         key = self.window.key()
         if key:
             self._message = ""
@@ -202,8 +205,21 @@ class Session:
         self.capture.wants_quit |= self.window.is_closed
 
 
-def record(dataset, signs, num_clips, source, seconds=PRESET.seconds, suffix=".avi"):
+def record(
+    dataset,
+    signs,
+    num_clips,
+    source,
+    seconds=PRESET.seconds,
+    suffix=".avi",
+    camera=None,
+    window=None,
+):
     """Records clips in a window until all are there or the person quits; returns how many.
+
+    Args:
+        source: of the camera, where `camera` is not given.
+        camera, window: in place of a camera and a window of this machine.
 
     Raises:
         OSError: no window can be opened here.
@@ -216,9 +232,10 @@ def record(dataset, signs, num_clips, source, seconds=PRESET.seconds, suffix=".a
         clips.lock(),
         _no_empty_folders(folder / "train", folder),
     ):
-        window = Window(TITLE, _hint_without_window(folder))
-        window.show(draw(View(heading="STARTING ...", message="Opening the camera ...")))
-        session = Session(Camera(source), window, clips, signs, num_clips, seconds)
+        window = window or PictureWindow(TITLE, _hint_without_window(folder))
+        window.show(View(heading="STARTING ...", message="Opening the camera ..."))
+        camera = camera or Camera(source)
+        session = Session(camera, window, clips, signs, num_clips, seconds)
         while not session.capture.wants_quit and session.capture.state is not State.DONE:
             session.step()
         session.close()
@@ -281,7 +298,8 @@ def main(argv=None):
     if isinstance(args.camera, Path):
         check_file(args.camera)
     suffix = f".{args.format}"
-    num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix)
+    with serving(args, TITLE) as page:
+        num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix, **page)
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
     if num_kept:
         tell_next(dataset, args.camera)
@@ -323,7 +341,7 @@ def parse_arguments(argv):
         default=PRESET.seconds,
         help=f"length of a clip (default: {PRESET.seconds:.0f}, as the live demo records)",
     )
-    command_line.add_flags(parser, OPTIONS)
+    command_line.add_flags(parser, {**OPTIONS, **server.OPTIONS})
     parser.add_argument(
         "--format",
         choices=[suffix[1:] for suffix in FOURCC],
@@ -331,6 +349,8 @@ def parse_arguments(argv):
         help="avi is motion JPEG, mp4 is MPEG-4 and smaller (default: avi)",
     )
     args = parser.parse_args(argv)
+    if args.web and args.camera != OPTIONS["camera"].default:
+        parser.error("--web uses the browser's camera, without --camera")
     if not args.list and not args.dataset:
         parser.error("name the data set to record for: --dataset my_signs, or see --list")
     return args

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from live.window import HAS_SHAPING, font_parts
+from live.window import HAS_SHAPING, Window, font_parts
 
 WIDTH, HEIGHT = 640, 480
 MAX_SCALE = 3.0  # 1920 pixels wide: more would take the networks' time
@@ -55,6 +55,7 @@ class View:
         message: at most two lines, wrapped.
         keys: what the keys do.
         corner: at the right end of the heading.
+        typed: what has been typed of what is asked for, or None where nothing is.
     """
 
     heading: str = ""
@@ -73,6 +74,15 @@ class View:
     message: str = ""
     keys: str = ""
     corner: str = ""
+    typed: str | None = None
+
+
+class PictureWindow(Window):
+    """A window of the desktop that shows a `View`."""
+
+    def show(self, view):
+        """Draws a `View` as large as the window is, and shows it."""
+        super().show(draw(view, self.scale))
 
 
 class Canvas:

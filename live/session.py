@@ -10,7 +10,6 @@ import cv2
 
 from live.camera import BLACK, WAIT_SECONDS, is_black
 from live.capture import check_sign_name
-from live.picture import draw
 from live.recording import save
 from live.state import Demo, State
 from live.view import view_of
@@ -25,9 +24,9 @@ class LiveSession:
     """Camera, networks, state and window, brought together.
 
     Args:
-        camera: `camera.Camera`.
+        camera: `camera.Camera` or what is like it.
         recognition: `recognition.Recognition`.
-        window: `window.Window`, or None.
+        window: `picture.PictureWindow` or what is like it, or None.
         tell: called with each announced (kind, `Result`), kind "clip" or "continuous".
         threshold: probability below which the demo is not sure.
         mirror: give the network the mirrored picture, too.
@@ -141,7 +140,7 @@ class LiveSession:
     def _draw(self, now):
         self._drawn = time.monotonic()
         view = view_of(self.demo, self.recognition, self.camera, self.shot, now, self.mirror)
-        self.window.show(draw(view, self.window.scale))
+        self.window.show(view)
 
     def _look_at_keys(self):
         key = self.window.key()

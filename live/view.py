@@ -134,7 +134,7 @@ def _show_countdown(view, demo, recognition, now, is_mirrored):
 
 def _show_naming(view, demo, recognition, now, is_mirrored):
     view.heading, view.color = "WHICH SIGN? Type its name", ORANGE
-    view.rows = [(f"{demo.typed}_", None, True)]
+    view.rows, view.typed = [(f"{demo.typed}_", None, True)], demo.typed
     view.message = "It becomes the name of a folder with its clips."
     view.keys = KEYS_OF_NAME
 

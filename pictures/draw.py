@@ -28,7 +28,7 @@ from live.recording import write_video
 from live.session import LiveSession
 from live.state import COUNTDOWN_SECONDS, State
 from live.view import view_of
-from toy.clip import render_clip
+from toy.film import render_clip
 from toy.scene import FRAMES_PER_SECOND
 
 HERE = Path(__file__).parent

@@ -3,25 +3,46 @@
 Coordinates are those of gesture.py.
 """
 
+import dataclasses
+
 import numpy as np
 
 FINGERS = np.array([(1.55, -0.72), (1.8, -0.26), (1.82, 0.24), (1.6, 0.7), (0.75, 1.2)])
 DEPTH_BODY, DEPTH_PER_PX = 120, 1.6  # gray level of the chest, and per pixel towards the camera
 
 
-def draw_signer(canvas, signer, joints, head_tilt):
+@dataclasses.dataclass(frozen=True)
+class HandPose:
+    """How a hand is held.
+
+    lengths: `(5,)`, of the fingers in the order of `FINGERS`, 1: stretched. spread: of the fingers,
+    1: wide. bend: degrees at the wrist, away from the body. turn: 1 shows the palm, 0 the edge, -1
+    the back.
+    """
+
+    lengths: np.ndarray
+    spread: float = 1.0
+    bend: float = 0.0
+    turn: float = 1.0
+
+
+OPEN_HAND = HandPose(np.ones(len(FINGERS)))
+
+
+def draw_signer(canvas, signer, joints, head_tilt, hands=(OPEN_HAND, OPEN_HAND)):
     """Draws the signer on a `Canvas`: hair behind, torso, head, then the arms in front.
 
     Args:
         joints: `(2, 3, 3)`, one frame of `arm_joints`.
         head_tilt: degrees.
+        hands: `HandPose` of hand 0 and 1.
     """
     head = canvas.turned(head_tilt, about=(0, -8))
     _draw_back_hair(head, signer)
     _draw_torso(canvas, signer)
     _draw_head(head, signer)
-    for arm in sorted(joints, key=lambda arm: arm[2][2]):
-        _draw_arm(canvas, signer, arm)
+    for hand in sorted((0, 1), key=lambda hand: joints[hand][2][2]):
+        _draw_arm(canvas, signer, joints[hand], hands[hand])
 
 
 def draw_depth(canvas, signer, joints, head_tilt):
@@ -37,8 +58,26 @@ def draw_depth(canvas, signer, joints, head_tilt):
         gray = DEPTH_BODY + DEPTH_PER_PX * arm[:, 2]
         canvas.limb(shoulder, elbow, radius + 1, radius, (gray[0] + gray[1]) / 2)
         canvas.limb(elbow, wrist, radius, 0.75 * radius, (gray[1] + gray[2]) / 2)
-        fingertips = wrist + 1.6 * signer.hand_px * _hand_direction(signer, arm)
+        fingertips = wrist + 1.6 * signer.hand_px * hand_direction(signer, arm)
         canvas.limb(wrist, fingertips, 0.75 * radius, 0.75 * radius, gray[2])
+
+
+def hand_direction(signer, arm, bend=0.0):
+    """Unit vector (x, y) of the hand: on from the forearm, and upwards the more it is raised.
+
+    Args:
+        signer: `signer.Signer`.
+        arm: `(3, 3)`, one arm of `arm_joints`.
+        bend: degrees at the wrist, away from the body.
+    """
+    _, elbow, wrist = arm
+    forearm = (wrist - elbow)[:2] / signer.forearm_px
+    raised = min(max((signer.hands_at_rest()[0, 1] - wrist[1]) / 60, 0.0), 1.0)
+    direction = forearm + (0, -0.9 * raised)
+    direction = direction / max(np.hypot(*direction), 1e-6)
+    angle = np.radians(bend if _is_left_of_picture(arm) else -bend)
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine], [sine, cosine]]) @ direction
 
 
 def _shade(colour, factor):
@@ -136,7 +175,7 @@ def _draw_face(head, signer, y):
     head.ellipse(mouth, (0.34 * width, 3), (70, 60, 140), 15, 165, width=0.9)
 
 
-def _draw_arm(canvas, signer, arm):
+def _draw_arm(canvas, signer, arm, pose):
     shoulder, elbow, wrist = arm[:, :2]
     radius = signer.arm_radius_px
     forearm = signer.shirt if signer.long_sleeves else signer.skin
@@ -145,7 +184,7 @@ def _draw_arm(canvas, signer, arm):
     if not signer.long_sleeves:
         hem = shoulder + 0.85 * (elbow - shoulder)
         canvas.limb(shoulder, hem, radius + 1, radius + 0.5, signer.shirt)
-    _draw_hand(canvas, signer, arm)
+    _draw_hand(canvas, signer, arm, pose)
 
 
 def _draw_limb(canvas, start, end, start_radius, end_radius, colour):
@@ -156,24 +195,20 @@ def _draw_limb(canvas, start, end, start_radius, end_radius, colour):
     canvas.limb(start + light, end + light, 0.62 * start_radius, 0.62 * end_radius, colour)
 
 
-def _hand_direction(signer, arm):
-    """Unit vector (x, y) of the hand: on from the forearm, and upwards the more it is raised."""
-    _, elbow, wrist = arm
-    forearm = (wrist - elbow)[:2] / signer.forearm_px
-    raised = min(max((signer.hands_at_rest()[0, 1] - wrist[1]) / 60, 0.0), 1.0)
-    direction = forearm + (0, -0.9 * raised)
-    return direction / max(np.hypot(*direction), 1e-6)
-
-
-def _draw_hand(canvas, signer, arm):
+def _draw_hand(canvas, signer, arm, pose):
     wrist = arm[2][:2]
     size = signer.hand_px * (1 + arm[2][2] / 300)
-    along = _hand_direction(signer, arm)
+    along = hand_direction(signer, arm, pose.bend)
     palm = wrist + 0.7 * size * along
-    is_left_of_picture = arm[0][0] < 0
-    across = np.array([-along[1], along[0]]) * (1 if is_left_of_picture else -1)
-    tips = palm + size * FINGERS @ np.array([along, across])
+    across = np.array([-along[1], along[0]]) * (1 if _is_left_of_picture(arm) else -1) * pose.turn
+    tips = FINGERS * pose.lengths[:, None] * (1, pose.spread)
+    tips = palm + size * tips @ np.array([along, across])
     fingers = np.stack([np.broadcast_to(palm, tips.shape), tips], axis=1)
     for extra, colour in ((1.0, _shade(signer.skin, 0.5)), (0.0, signer.skin)):
         canvas.lines(fingers, 0.44 * size + 2 * extra, colour)
-        canvas.limb(wrist, palm, 0.52 * size + extra, 0.68 * size + extra, colour)
+        width = 0.68 * (0.62 + 0.38 * abs(pose.turn)) * size
+        canvas.limb(wrist, palm, 0.52 * size + extra, width + extra, colour)
+
+
+def _is_left_of_picture(arm):
+    return arm[0][0] < 0

@@ -113,15 +113,15 @@ def perform(sign, signer, rng):
     wrists = np.empty((len(clock.seconds), 2, 3))
     raised, lift = _raised_hands(sign, main, clock, signer, rng)
     for hand, side in enumerate((-1, 1)):
-        wrists[:, hand] = rest[hand] + _noise(clock, FIDGET_PX, WOBBLE_HZ, rng, axes=3)
+        wrists[:, hand] = rest[hand] + noise(clock.seconds, FIDGET_PX, WOBBLE_HZ, rng, axes=3)
         if raised[hand] is None:
             continue
         up = lift[hand][:, None]
-        target = raised[hand] + _noise(clock, WOBBLE_PX, WOBBLE_HZ, rng, axes=3)
+        target = raised[hand] + noise(clock.seconds, WOBBLE_PX, WOBBLE_HZ, rng, axes=3)
         bulge = rng.uniform(*RAISE_BULGE_PX) * np.array([side, 0, 1])
         wrists[:, hand] += up * (target - wrists[:, hand]) + 4 * up * (1 - up) * bulge
-    sway = _noise(clock, SWAY_PX, SWAY_HZ, rng) * (1, 0.3)
-    tilt = _noise(clock, HEAD_TILT_DEGREES, SWAY_HZ, rng, axes=1)[:, 0]
+    sway = noise(clock.seconds, SWAY_PX, SWAY_HZ, rng) * (1, 0.3)
+    tilt = noise(clock.seconds, HEAD_TILT_DEGREES, SWAY_HZ, rng, axes=1)[:, 0]
     return Motion(wrists, clock.lift() > 0.99, sway, tilt)
 
 
@@ -129,6 +129,16 @@ def ease(progress):
     """Minimum-jerk easing of 0..1 to 0..1, the way that hands start and stop."""
     progress = np.clip(progress, 0, 1)
     return progress**3 * (10 + progress * (6 * progress - 15))
+
+
+def noise(seconds, amplitude, frequency_hz, rng, axes=2):
+    """Two sine waves per axis of random frequency and phase, `(num_frames, axes)`."""
+    total = np.zeros((len(seconds), axes))
+    for axis in range(axes):
+        for _ in range(2):
+            phase = 2 * np.pi * (rng.random() + rng.uniform(*frequency_hz) * seconds)
+            total[:, axis] += rng.uniform(*amplitude) / 2 * np.sin(phase)
+    return total
 
 
 def _clock(speed, rng):
@@ -215,22 +225,12 @@ def _idle(clock, signer, side, rng):
     if what == "hold":
         return _hold(clock, side, rng)
     ear = np.array([side * (signer.head_width_px + 8), signer.head_y_px, 12])
-    return ear + _noise(clock, SCRATCH_PX, SCRATCH_HZ, rng, axes=3)
+    return ear + noise(clock.seconds, SCRATCH_PX, SCRATCH_HZ, rng, axes=3)
 
 
 def _hold(clock, side, rng):
     place = [side * rng.uniform(*HOLD_X_PX), rng.uniform(*HOLD_Y_PX), rng.uniform(*CENTRE_Z_PX)]
     return np.tile(place, (len(clock.seconds), 1))
-
-
-def _noise(clock, amplitude, frequency_hz, rng, axes=2):
-    """Two sine waves per axis of random frequency and phase, `(num_frames, axes)`."""
-    total = np.zeros((len(clock.seconds), axes))
-    for axis in range(axes):
-        for _ in range(2):
-            phase = 2 * np.pi * (rng.random() + rng.uniform(*frequency_hz) * clock.seconds)
-            total[:, axis] += rng.uniform(*amplitude) / 2 * np.sin(phase)
-    return total
 
 
 def _choose(shares, rng):

@@ -22,7 +22,7 @@ from live.state import COUNTDOWN_SECONDS, ENTER, ESCAPE, Demo, State
 from live.window import character
 from tests.helpers import ROOT, moving_square, write_video
 from tests.live.test_window import Desktop, Program, needs_display
-from toy.clip import render_clip
+from toy.film import render_clip
 
 SIGNER = "teacher"
 SHOWN = os.environ.get("SHOW_DIR")  # where screenshots go, to look at them

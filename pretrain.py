@@ -1,0 +1,229 @@
+"""Teaches a small I3D what signing looks like: from drawn people who perform invented signs.
+
+    python pretrain.py                          # draws them and trains both streams
+    python pretrain.py --dataset chalearn       # the same recipe on the clips of a data set
+
+reads   nothing; or data_temp/<dataset>/<preset>/{frame,oflow}/train/<class>/<video>/*.jpg
+writes  data_temp/drawn-seed<N>/<preset>/<split>/<sign>/<clip>.npz
+        model/<run>/  rgb.h5 flow.h5 recipe.json
+
+What comes out is used with `--weights model/<run>`. The weights in weights/laptop/, used with
+`--weights signs`, were made so. After Ctrl-C the same command goes on.
+"""
+
+from common import command_line  # isort: split
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from common import dataset as data
+from common import disk, stage
+from common.command_line import (
+    COUNT,
+    COUNT_OR_0,
+    POSITIVE,
+    add_flags,
+    documented,
+    from_flags,
+    option,
+    options_of,
+    quote,
+)
+from common.network_input import stream_input
+from common.presets import PRESETS
+from common.slow_imports import import_keras
+from opticalflow import load_clip
+from pretraining import drawn
+from toy.film import NUM_TARGETS
+from training.options import RunOptions
+from weights import files
+
+RECIPE = "recipe.json"
+
+
+@documented
+@dataclasses.dataclass(frozen=True)
+class PretrainingOptions(RunOptions):
+    """What a pre-training can be told."""
+
+    dataset: str | None = option(
+        None, "folder below data_set/ with clips to use", of_default="clips are drawn"
+    )
+    preset: str = option("laptop", "frames and sizes", choices=sorted(PRESETS))
+    signs: int = option(1000, "invented signs", COUNT)
+    clips: int = option(6, "clips of each of them", COUNT)
+    people: int = option(400, "drawn people who perform them", COUNT)
+    epochs: int = option(8, "how often each clip is seen", COUNT)
+    batch_size: int = option(8, "clips per step", COUNT)
+    learning_rate: float = option(1e-3, "of Adam, at its highest", POSITIVE)
+    seed: int = option(0, "same seed, same clips", COUNT_OR_0)
+    workers: int | None = stage.OPTIONS["workers"].field()
+
+    @property
+    def folder(self):
+        """Where the weights are written."""
+        return Path("model", self.run or f"{self.dataset or 'drawn'}-pretrained-seed{self.seed}")
+
+    def recorded(self):
+        """{name: value} of what the weights depend on."""
+        names = ["preset", "epochs", "batch_size", "learning_rate", "seed"]
+        names += ["dataset"] if self.dataset else ["signs", "clips", "people"]
+        recorded = {name: getattr(self, name) for name in names}
+        return recorded if self.dataset else {**recorded, "version": drawn.VERSION}
+
+
+class DrawnClips:
+    """Clips of invented signs, drawn as far as they are not there yet.
+
+    Args:
+        options: `PretrainingOptions`.
+
+    Raises:
+        OSError: some clips could not be drawn.
+    """
+
+    num_hands = NUM_TARGETS
+
+    def __init__(self, options):
+        self.preset = PRESETS[options.preset]
+        self.folder = Path("data_temp", f"drawn-seed{options.seed}", options.preset)
+        amounts = drawn.Amounts(options.signs, options.clips, options.people)
+        self.clips = drawn.clips_of("train", amounts, options.seed)
+        self.unseen = drawn.clips_of("val", drawn.VALIDATION, options.seed)
+        report = drawn.draw(self.folder, self.unseen + self.clips, self.preset, options.workers)
+        if report.failed:
+            raise OSError(f"{len(report.failed)} clips could not be drawn, see above.")
+
+    def numbered(self, stream):
+        """List of (clip, number of its sign)."""
+        return [(clip, clip.sign) for clip in self.clips]
+
+    def read(self, stream, clip):
+        """Stored frames or flow codes of a clip, and its hands."""
+        return drawn.read_clip(self.folder / clip.place(), stream)
+
+    def validation(self, stream):
+        """Inputs of `pretraining.few_shot.accuracy`: unseen signs by unseen people."""
+        pairs = [[clip for clip in self.unseen if clip.number == number] for number in (0, 1)]
+        size = self.preset.input_size
+        inputs = [[stream_input(stream, self.read(stream, c)[0], *size) for c in p] for p in pairs]
+        return np.array(inputs)
+
+
+class DatasetClips:
+    """The stored training clips of a data set; of their hands nothing is known.
+
+    Args:
+        options: `PretrainingOptions`.
+    """
+
+    num_hands = 0
+
+    def __init__(self, options):
+        self.dataset = data.Dataset(options.dataset, options.preset)
+        self.dataset.refuse_if_unknown()
+        self.preset = self.dataset.preset
+
+    def numbered(self, stream):
+        """List of (clip, number of its sign)."""
+        clips = [clip for clip in self.dataset.stored_clips(stream) if clip.split == "train"]
+        labels = sorted({clip.label for clip in clips})
+        return [(clip, labels.index(clip.label)) for clip in clips]
+
+    def read(self, stream, clip):
+        """Stored frames or flow codes of a clip, and None."""
+        return load_clip(stream, clip.path), None
+
+    def validation(self, stream):
+        """None: signs of a real data set are too few to keep some unseen."""
+        return None
+
+
+def pretrain(options=None):
+    """Draws clips or takes those of a data set, and trains the streams that are not trained yet.
+
+    Args:
+        options: `PretrainingOptions`.
+
+    Returns:
+        `Path` of the folder with the weights.
+
+    Raises:
+        FileNotFoundError: the data set has no stored clips.
+        ValueError: the folder holds weights that were made otherwise.
+    """
+    options = options or PretrainingOptions()
+    folder = options.folder
+    recipe = _open(folder, options)
+    todo = [stream for stream in options.streams if not (folder / f"{stream}.h5").is_file()]
+    if todo:
+        source = (DatasetClips if options.dataset else DrawnClips)(options)
+        clips = {stream: source.numbered(stream) for stream in todo}
+        with disk.lock(folder / ".lock", f"Another process works in {folder}."):
+            for stream in todo:
+                scores = _train(folder, source, stream, clips[stream], options)
+                recipe[stream] = {**scores, "sha256": files.sha256(folder / f"{stream}.h5")}
+                disk.write_atomically(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
+    return folder
+
+
+def _open(folder, options):
+    """The recipe that is in the folder, or a new one."""
+    recipe = options.recorded()
+    if (folder / RECIPE).is_file():
+        there = json.loads((folder / RECIPE).read_text())
+        if any(there.get(name) != value for name, value in recipe.items()):
+            raise ValueError(
+                f"{folder} holds weights of another recipe. Choose another name: --run NAME."
+            )
+        return there
+    folder.mkdir(parents=True, exist_ok=True)
+    disk.write_atomically(folder / RECIPE, json.dumps(recipe, indent=1) + "\n")
+    return recipe
+
+
+def _train(folder, source, stream, clips, options):
+    """Trains a stream, writes its weights, and returns its scores."""
+    keras = import_keras()
+    from pretraining import few_shot, fitting
+
+    unseen = source.validation(stream)
+
+    def judge(network):
+        return {} if unseen is None else {"few_shot": few_shot.accuracy(network, unseen)}
+
+    print(f"{stream}: {len(clips)} clips, {options.epochs} epochs", flush=True)
+    network = fitting.fit(
+        folder / "checkpoint",
+        source.preset,
+        stream,
+        clips,
+        lambda clip: source.read(stream, clip),
+        source.num_hands,
+        options,
+        judge,
+    )
+    layers = {
+        layer.name: {
+            weight.name: keras.ops.convert_to_numpy(weight).astype(np.float16)
+            for weight in layer.weights
+        }
+        for layer in network.layers
+        if layer.weights
+    }
+    files.write_keras2(layers, folder / f"{stream}.h5")
+    return judge(network)
+
+
+def main(argv=None):
+    parser = command_line.make_parser(__doc__)
+    add_flags(parser, options_of(PretrainingOptions))
+    folder = pretrain(from_flags(PretrainingOptions, parser.parse_args(argv)))
+    print(f"Next: python pipeline_i3d.py --preset laptop --weights {quote(folder)}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

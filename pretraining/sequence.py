@@ -1,0 +1,58 @@
+"""Feeds clips to Keras for pre-training: which sign it is, and what the hands do at every step."""
+
+import keras
+import numpy as np
+
+from feeding.augmentation import vary
+
+STEP_FRAMES = 8  # frames that a step of I3D's features is about
+MOMENTS = (2, 6, 10, 14)  # of a step, in frames from its first one, that it must know
+
+
+class VariedSequence(keras.utils.PyDataset):
+    """Batches of one stream's input, with the one-hot sign and, where they are known, the hands.
+
+    Args:
+        clips: list of (what `read` takes, number of the sign).
+        read: function that returns what is stored of a clip, uint8 `(num_frames, height, width,
+            channels)`, and float32 `(num_frames, numbers)` of its hands, or None.
+        num_signs: number of classes.
+        stream: "rgb" or "flow".
+        input_size: (height, width) that the network sees.
+        num_steps: of the network's features.
+        batch_size: clips per batch; those that fill no batch are left out in this epoch.
+        seed: of order and augmentation, which depend on nothing else but the epoch.
+    """
+
+    def __init__(self, clips, read, num_signs, stream, input_size, num_steps, batch_size, seed):
+        super().__init__(workers=1, max_queue_size=4)
+        self.clips, self.read, self.num_signs = clips, read, num_signs
+        self.stream, self.input_size, self.num_steps = stream, input_size, num_steps
+        self.batch_size, self.seed, self.epoch = min(batch_size, len(clips)), seed, 0
+
+    @property
+    def num_batches(self):
+        return len(self.clips) // self.batch_size
+
+    def __getitem__(self, index):
+        """One batch: inputs, and {"sign": one-hot, "hands": `(batch, steps, numbers)`}."""
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.clips))
+        picked = order[index * self.batch_size :][: self.batch_size]
+        inputs, hands = zip(*(self._clip(number) for number in picked), strict=True)
+        signs = [self.clips[number][1] for number in picked]
+        targets = {"sign": np.eye(self.num_signs, dtype=np.float32)[signs]}
+        if hands[0] is not None:
+            targets["hands"] = np.stack(hands)
+        return np.stack(inputs), targets
+
+    def _clip(self, number):
+        stored, hands = self.read(self.clips[number][0])
+        random = np.random.default_rng([self.seed, self.epoch, number])
+        seen, times = vary(self.stream, stored, *self.input_size, random)
+        return seen, None if hands is None else hands_by_step(hands[times], self.num_steps)
+
+
+def hands_by_step(hands, num_steps):
+    """`(num_frames, numbers)` to `(num_steps, len(MOMENTS) * numbers)`."""
+    moments = np.arange(num_steps)[:, None] * STEP_FRAMES + MOMENTS
+    return hands[np.minimum(moments, len(hands) - 1)].reshape(num_steps, -1)
