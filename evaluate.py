@@ -19,7 +19,7 @@ from common import disk, stage
 from evaluation import comparison, results
 from evaluation.baseline import nearest_clips
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
-from evaluation.metrics import metrics, refusals, score
+from evaluation.metrics import metrics, score, score_nearest
 from inference import run_folder
 from training import start
 
@@ -56,15 +56,19 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
         run.fusion_weight = predict.choose_fusion_weight(*score(recognizer, clips["val"]))
         recognizer.run.fusion_weight = run.fusion_weight
         run.write()
-    streams, classes = score(recognizer, clips[split])
+    unknown = None
+    if run.architecture == run_folder.NEAREST:
+        streams, classes, unknown = score_nearest(recognizer, clips[split])
+    else:
+        streams, classes = score(recognizer, clips[split])
     scores = {**streams, "fused": recognizer.fuse(streams)}
     result = {
         "num_videos": len(classes),
         "clips": start.digest_of_videos(run.clips_of(stored), clips[split]),
         "streams": {name: metrics(values, classes) for name, values in scores.items()},
     }
-    if run.architecture == run_folder.NEAREST:
-        result["unknown"] = refusals(recognizer, clips[split], classes)
+    if unknown:
+        result["unknown"] = unknown
     elif split != "train":
         result["nearest"] = nearest_clips(run, clips["train"], clips[split], scores["fused"])
     results.write(run, split, result)

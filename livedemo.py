@@ -213,8 +213,7 @@ def main(argv=None):
         check_file(args.camera)
     if not args.headless:
         typed = " ".join(quote(word) for word in (sys.argv[1:] if argv is None else argv))
-        command = f"python livedemo.py {typed} --headless".replace("  ", " ")
-        hint = f"In a browser: `python livedemo.py {typed} --web`. Without any: `{command}`."
+        hint = _hint(args, typed)
         with serving(args, TITLE) as page:
             run_window(*place, **flow_of_time, hint=hint, dataset=dataset, **page, **settings)
     elif is_file and not args.continuous and not args.recordings:
@@ -222,6 +221,17 @@ def main(argv=None):
     else:
         run_headless(*place, **flow_of_time, wanted=args.recordings or 0, **settings)
     return 0
+
+
+def _hint(args, typed):
+    """The commands that do without a window what was asked for."""
+    flags = {
+        "--web": not args.unpaced and args.camera == OPTIONS["camera"].default,
+        "--headless": not args.dataset,
+    }
+    commands = [f"python livedemo.py {typed} {flag}" for flag, fits in flags.items() if fits]
+    words = " or ".join(f"`{' '.join(command.split())}`" for command in commands)
+    return f"Without a window: {words}." if words else ""
 
 
 def parse_arguments(argv):

@@ -22,7 +22,6 @@ import opticalflow
 import predict
 from common import dataset as data
 from common import disk, stage
-from common.class_list import Sign
 from common.command_line import (
     add_flags,
     documented,
@@ -182,7 +181,7 @@ def with_clip(recognizer, label, frames):
         clip.add(image)
     signs = list(recognizer.run.signs)
     if label not in recognizer.run.labels:
-        signs.append(Sign(label, label))
+        signs += recognizer.run.clips_of().signs([label])
     number = [sign.label for sign in signs].index(label)
     examples = {}
     for stream, features in clip.features().items():

@@ -256,7 +256,7 @@ def _no_empty_folders(*folders):
 
 def _hint_without_window(folder):
     place = quote(folder / "train" / "SIGN")
-    return f"Recording needs one; videos that you have already can be copied into {place}/."
+    return f"In a browser: --web. Videos that you have already can be copied into {place}/."
 
 
 def list_cameras():

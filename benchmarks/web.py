@@ -10,6 +10,7 @@ one clip are compared, once as it is and once through the JPEGs that a browser s
 
 import argparse
 import contextlib
+import re
 import shutil
 import statistics
 import subprocess
@@ -167,12 +168,17 @@ def time_start(clip, scratch, videos):
         shutil.copy(videos[sign], train / sign / "0001.avi")
     command = [sys.executable, command_line.PROJECT / "livedemo.py", "--dataset", "mine", "--web"]
     seconds = []
-    for _ in range(3):
+    for _ in range(4):
         started = time.monotonic()
-        with subprocess.Popen(
+        program = subprocess.Popen(
             [*command, "--port", "0"], cwd=scratch, stderr=subprocess.PIPE, text=True
-        ) as program:
+        )
+        with program, contextlib.ExitStack() as pages:
             for line in program.stderr:
+                if found := re.search(r"http\S+", line):
+                    began = time.monotonic()
+                    pages.enter_context(page_of(found[0], clip))
+                    started += time.monotonic() - began  # the browser itself is open by then
                 if "ready after" in line:
                     seconds.append(time.monotonic() - started)
                     break
@@ -204,20 +210,20 @@ def main(argv=None):
         frames = np.repeat(drawn("wave", 1), REPEATS, axis=0)
         clip = scratch / "camera.mjpeg"
         clip.write_bytes(b"".join(cv2.imencode(".jpg", image)[1].tobytes() for image in frames))
-        in_window = watch_window(recognizer, videos["wave"])
-        in_browser, fps, growth = watch_browser(recognizer, clip)
+        print(f"{'':44}{'seen':>10}  wanted")
         start = time_start(clip, scratch, videos)
-    print(f"{'':44}{'seen':>10}  wanted")
-    rows = [
-        ("pictures a second while recording", f"{fps:.1f}", f">= {WANTED_FPS}"),
-        ("seconds to the answer, window", f"{in_window:.3f}", ""),
-        ("seconds to the answer, browser", f"{in_browser:.3f}", ""),
-        ("ratio", f"{in_browser / in_window:.2f}", f"<= {WANTED_RATIO}"),
-        ("seconds from the command to READY", f"{start:.1f}", f"<= {WANTED_START}"),
-        (f"MiB over {MANY_RECORDINGS} recordings", f"{growth:.0f}", f"< {WANTED_MIB}"),
-    ]
-    for what, seen, wanted in rows:
-        print(f"{what:44}{seen:>10}  {wanted}")
+        print_row("seconds from the command to READY", f"{start:.1f}", f"<= {WANTED_START}")
+        in_window = watch_window(recognizer, videos["wave"])
+        print_row("seconds to the answer, window", f"{in_window:.3f}")
+        in_browser, fps, growth = watch_browser(recognizer, clip)
+    print_row("seconds to the answer, browser", f"{in_browser:.3f}")
+    print_row("ratio", f"{in_browser / in_window:.2f}", f"<= {WANTED_RATIO}")
+    print_row("pictures a second while recording", f"{fps:.1f}", f">= {WANTED_FPS}")
+    print_row(f"MiB over {MANY_RECORDINGS} recordings", f"{growth:.0f}", f"< {WANTED_MIB}")
+
+
+def print_row(what, seen, wanted=""):
+    print(f"{what:44}{seen:>10}  {wanted}", flush=True)
 
 
 if __name__ == "__main__":

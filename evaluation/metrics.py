@@ -46,19 +46,19 @@ def metrics(scores, classes):
     }
 
 
-def refusals(recognizer, clips, classes):
-    """How many clips a run of the nearest clip takes for none of its signs.
+def score_nearest(recognizer, clips):
+    """`score` of a run of the nearest clip, and how many clips it takes for none of its signs.
 
     Args:
         recognizer: `predict.Recognizer` of such a run.
         clips: list of stored `dataset.Clip`.
-        classes: int `(num_clips,)`.
 
     Returns:
-        {"lost": clips that are refused although their sign is known, "refused": clips that are
-        refused when all examples of their own sign are taken away, "area": below the ROC curve of
-        telling the one from the other by this probability}.
+        (streams and classes as of `score`, {"lost": clips that are refused although their sign is
+        known, "refused": clips that are refused when all examples of their own sign are taken away,
+        "area": below the ROC curve of telling the one from the other by this probability}).
     """
+    classes = np.array([recognizer.run.labels.index(clip.label) for clip in clips])
     places = np.arange(len(classes)), classes
     with_own, without_own = {}, {}
     for stream in recognizer.streams:
@@ -71,11 +71,12 @@ def refusals(recognizer, clips, classes):
         without_own[stream] = comparison.examples.probabilities_at(nearest)
     known, unknown = (1 - recognizer.fuse(each).sum(axis=1) for each in (with_own, without_own))
     is_less = (known[:, None] < unknown) + 0.5 * (known[:, None] == unknown)
-    return {
+    counts = {
         "lost": int(np.sum(known > UNKNOWN)),
         "refused": int(np.sum(unknown > UNKNOWN)),
         "area": float(is_less.mean()),
     }
+    return with_own, classes, counts
 
 
 def inputs_of(run, stream, clip, size=None):

@@ -6,7 +6,7 @@
               "unknown": {"lost", "refused", "area"}}}
 
 `nearest` is the baseline of a network, see `evaluation/baseline.py`; `unknown` is of runs that can
-tell that a clip shows none of their signs, see `metrics.refusals`.
+tell that a clip shows none of their signs, see `metrics.score_nearest`.
 
 Judging a split again replaces its result; those of other splits stay. `clips` stands for the clips
 that were judged, so that a result is known to be old when they are others.

@@ -124,7 +124,7 @@ class Demo:
         self._saved = None  # where the present one is, in words
 
     def key(self, key, now):
-        """A key was pressed: a character, or `ESCAPE`."""
+        """A key was pressed: a character, `ESCAPE`, or `ENTER` and a whole name behind it."""
         if self.shows_help:
             self.shows_help = False
             self.wants_quit = key == "q"
@@ -290,8 +290,8 @@ class Demo:
             self._enter(State.READY, now)
         elif key == BACKSPACE:
             self.typed = self.typed[:-1]
-        elif key in (ENTER, "\n"):
-            self._take_name(same_form(" ".join(self.typed.split())), now)
+        elif key[0] in (ENTER, "\n"):
+            self._take_name(same_form(" ".join((key[1:] or self.typed).split())), now)
         elif key.isprintable() and len(self.typed) < MAX_NAME:
             self.typed += key
 

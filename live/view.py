@@ -21,6 +21,7 @@ from live.window import can_write
 NUM_ROWS = 3
 KEYS = "Space: record   c: continuous   ?: help   q: quit"
 KEYS_OF_ANSWER = "Space: again   r: replay   s: save   c: continuous   ?: help   q: quit"
+KEYS_OF_TAUGHT = "Space: again   r: replay   s: save   t: teach   c: continuous   ?: help   q: quit"
 KEYS_TO_TEACH = "Space: record   t: teach   u: take back   c: continuous   ?: help   q: quit"
 KEYS_OF_LESSON = "Space: record   Esc: recognise   t: other sign   u: take back   ?: help   q: quit"
 KEYS_OF_NAME = "Enter: go on   Esc: leave"
@@ -171,7 +172,7 @@ def _show_thinking(view, demo, recognition, now, is_mirrored):
 
 def _show_answer(view, demo, recognition, now, is_mirrored):
     view.color = SKY
-    view.keys = KEYS_OF_ANSWER.replace("c:", "t: teach   c:") if demo.teacher else KEYS_OF_ANSWER
+    view.keys = KEYS_OF_TAUGHT if demo.teacher else KEYS_OF_ANSWER
     answer = demo.result.answer
     sure = demo.is_sure(answer)
     view.rows = [

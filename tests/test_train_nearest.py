@@ -16,11 +16,12 @@ import opticalflow
 import predict
 import train_nearest
 from common import dataset as data
+from common.class_list import Sign, write_class_file
 from evaluation import comparison
 from inference import run_folder
 from inference.extractor import HOG_HOF
 from nearest import files
-from tests.helpers import ENVIRONMENT, ROOT, run_script
+from tests.helpers import ENVIRONMENT, ROOT, moving_square, run_script
 
 TEACH = """
 import sys
@@ -204,3 +205,12 @@ def test_scripts_say_what_is_wrong(tmp_path):
     result = run_script("pipeline_nearest.py", "--dataset", "nothing", cwd=tmp_path)
     assert result.returncode == 1 and "No data set `nothing`" in result.stderr
     assert str(ROOT) not in result.stderr
+
+
+def test_a_sign_that_is_taught_has_its_name_of_class_csv(tmp_path):
+    dataset = data.Dataset("mine", "laptop", tmp_path, train_nearest.NEAREST_PRESETS)
+    dataset.video_dir.mkdir(parents=True)
+    write_class_file(dataset.class_file, [Sign("c007", "hello")])
+    frames = moving_square(12, (3, 0), size=(70, 92))
+    taught = train_nearest.with_clip(train_nearest.without_clips(dataset), "c007", frames)
+    assert taught.run.signs == [Sign("c007", "hello")]

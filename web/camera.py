@@ -14,8 +14,10 @@ from live.camera import KEPT_SHOTS, SILENT_SECONDS, Shot
 MAX_SIDE_PX = 1920
 MAX_BYTES = 2_000_000  # of one picture
 MOST_PER_SECOND = 60  # pictures; what comes faster is dropped
-LATE_SECONDS = 2.0  # a clock that is off by more was changed
+CLOCK_SECONDS = 30.0  # of pictures that two clocks are compared by: they drift apart
+TURNED_SECONDS = 0.5  # without pictures when their size changes, so that no recording has both
 NO_PAGE = "No page is open. Open the address that the terminal shows."
+TURNED = "The device was turned, or its camera changed."
 NO_PICTURES = "The page is open but its camera shows nothing: allow it in the browser."
 
 
@@ -40,12 +42,15 @@ class BrowserCamera:
         self._changed = threading.Condition()
         self._problem = NO_PAGE
         self._heard = time.monotonic()
-        self._offset = None  # from the browser's clock to ours, in seconds
+        self._offsets = collections.deque()  # (when, from the browser's clock to ours in seconds)
+        self._shape = None
+        self._paused_until = 0.0
 
     def connected(self):
         """A page has opened."""
         with self._changed:
-            self._problem, self._heard, self._offset = None, time.monotonic(), None
+            self._problem, self._heard = None, time.monotonic()
+            self._offsets.clear()
 
     def refused(self, problem):
         """The page says why its camera shows nothing."""
@@ -78,6 +83,12 @@ class BrowserCamera:
             self.num_dropped += 1
             return False
         with self._changed:
+            if image.shape != self._shape:
+                is_first, self._shape = self._shape is None, image.shape
+                if not is_first:
+                    self._problem, self._paused_until = TURNED, now + TURNED_SECONDS
+            if now < self._paused_until:
+                return False
             self._take(self._seconds(stamp, now), image, now)
             self._changed.notify_all()
         return True
@@ -125,10 +136,10 @@ class BrowserCamera:
 
     def _seconds(self, stamp, now):
         """When a picture was taken on our clock: the quickest one so far took no time to come."""
-        offset = now - stamp
-        if self._offset is None or offset < self._offset or offset - self._offset > LATE_SECONDS:
-            self._offset = offset
-        seconds = stamp + self._offset
+        self._offsets.append((now, now - stamp))
+        while now - self._offsets[0][0] > CLOCK_SECONDS:
+            self._offsets.popleft()
+        seconds = stamp + min(offset for _, offset in self._offsets)
         return max(seconds, self._times[-1] + 1e-6) if self._times else seconds
 
 

@@ -16,6 +16,7 @@ import hmac
 import ipaddress
 import json
 import secrets
+import socket
 import ssl
 import struct
 import sys
@@ -28,15 +29,17 @@ from web.window import BrowserWindow, jpeg_of, message_of
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"page.js": "text/javascript", "style.css": "text/css"}
-LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 MAX_MESSAGE_BYTES = MAX_BYTES + 100
 MAX_WORDS = 200  # characters of what a page says of its camera
 MAX_KEYS_PER_SECOND = 40
-START_SECONDS, STOP_SECONDS = 10, 5
+LOOK_SECONDS = 0.2  # between two looks at whether the session is over
+START_SECONDS, STOP_SECONDS, END_SECONDS = 10, 8, 2
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
+        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; "
+        "frame-ancestors 'none'"
     ),
     "Permissions-Policy": "camera=(self)",
     "Referrer-Policy": "no-referrer",
@@ -95,9 +98,10 @@ class Server:
     def __init__(self, host, port, certificate=None, title="Sign language recognition"):
         self.camera, self.window = BrowserCamera(), BrowserWindow()
         self._host, self._port, self._title = host, port, title
+        self._names = {name.lower() for name in (*LOCAL_NAMES, host, socket.gethostname())}
         self._token = secrets.token_urlsafe(16)
         self._tls = _tls(certificate)
-        self._socket = None  # of the one page
+        self._socket = self._showing = None  # of the one page, and what shows views there
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True, name="web")
         self._started = threading.Event()
@@ -123,7 +127,8 @@ class Server:
     def address(self):
         """What is opened in the browser; it is the key to the session, too."""
         scheme = "https" if self._tls else "http"
-        host = "127.0.0.1" if self.listens_everywhere else _in_address(self._host)
+        here = {"::": "::1"}.get(self._host, "127.0.0.1")
+        host = _in_address(here if self.listens_everywhere else self._host)
         return f"{scheme}://{host}:{self._port}/?token={self._token}"
 
     @property
@@ -167,7 +172,8 @@ class Server:
         self._port = self._runner.addresses[0][1]
 
     async def _stop(self):
-        await asyncio.sleep(0.1)  # for the last message
+        if self._showing:  # the last message is on its way
+            await asyncio.wait({self._showing}, timeout=END_SECONDS)
         await self._runner.cleanup()
 
     async def _guard(self, request, handler):
@@ -190,7 +196,7 @@ class Server:
 
     def _is_own_host(self, host):
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-        if name.lower() in (*LOCAL_NAMES, self._host.lower()):
+        if name.strip("[]").lower() in self._names:
             return True
         if not self.listens_everywhere:
             return False
@@ -218,29 +224,34 @@ class Server:
         """The socket of a page, as long as it is open."""
         from aiohttp import web
 
-        socket = web.WebSocketResponse(heartbeat=10, max_msg_size=MAX_MESSAGE_BYTES)
-        await socket.prepare(request)
+        connection = web.WebSocketResponse(
+            heartbeat=10, max_msg_size=MAX_MESSAGE_BYTES, compress=False
+        )
+        await connection.prepare(request)
         if self._socket is not None:
-            await socket.send_str(BUSY)
-            await socket.close()
-            return socket
-        self._socket = socket
+            await connection.send_str(BUSY)
+            await connection.close()
+            return connection
+        self._socket = connection
         self.camera.connected()
-        page = _Page(socket, self.camera, self.window)
+        page = _Page(connection, self.camera, self.window)
         changed = asyncio.Event()
         self.window.on_change = lambda: self._loop.call_soon_threadsafe(changed.set)
-        showing = asyncio.create_task(page.show(changed))
+        showing = self._showing = asyncio.create_task(page.show(changed))
         try:
-            async for message in socket:
+            async for message in connection:
                 page.hear(message)
                 if showing.done():
                     break
         finally:
+            if showing.done() and showing.exception():
+                print(f"web: {showing.exception()!r}", file=sys.stderr, flush=True)
             showing.cancel()
-            self._socket, self.window.on_change = None, lambda: None
+            self._socket = self._showing = None
+            self.window.on_change = lambda: None
             self.camera.gone()
-            await socket.close()
-        return socket
+            await connection.close()
+        return connection
 
 
 class _Page:
@@ -279,10 +290,16 @@ class _Page:
                     await self._socket.send_bytes(message)
                 if is_over:
                     return
-                await self._shown.wait()
+                await self._until_shown()
             else:
                 await changed.wait()
             changed.clear()
+
+    async def _until_shown(self):
+        """Waits until the page has shown the last view, or the session is over."""
+        while not (self._shown.is_set() or self._window.is_closed):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._shown.wait(), LOOK_SECONDS)
 
     def _follow(self, content):
         if "shown" in content:
@@ -292,7 +309,7 @@ class _Page:
         if "key" in content and self._may_press():
             self._window.press(content["key"])
         if "name" in content and self._may_press():
-            self._window.type_name(content["name"])
+            self._window.enter(content["name"])
 
     def _may_press(self):
         now = asyncio.get_running_loop().time()
@@ -302,7 +319,7 @@ class _Page:
 
 
 def _packed(view, is_over):
-    text = json.dumps(message_of(view, is_over), ensure_ascii=False).encode()
+    text = json.dumps(message_of(view, is_over), ensure_ascii=False).encode(errors="replace")
     first, second = jpeg_of(view.camera), jpeg_of(view.beside)
     lengths = struct.pack("<I", len(text)), struct.pack("<I", len(first))
     return lengths[0] + text + lengths[1] + first + second

@@ -6,9 +6,9 @@ import threading
 import cv2
 import numpy as np
 
-from live.state import BACKSPACE, ENTER, MAX_NAME
+from live.state import ENTER, MAX_NAME
 
-MAX_KEYS = 200  # that nobody has looked at yet
+MAX_KEYS = 100  # that nobody has looked at yet
 JPEG_QUALITY = 80
 LARGEST_PX = 640  # of a picture's longer side
 
@@ -16,7 +16,7 @@ LARGEST_PX = 640  # of a picture's longer side
 class BrowserWindow:
     """What a `window.Window` is, at the other end of a server.
 
-    `newest`, `press`, `type_name` and `quit` are called by the server's thread, everything else by
+    `newest`, `press` and `enter` are called by the server's thread, everything else by
     that of the session.
     """
 
@@ -55,13 +55,11 @@ class BrowserWindow:
             with self._lock:
                 self._keys.append(key)
 
-    def type_name(self, name):
-        """A name was typed and entered, whatever was typed before."""
+    def enter(self, name):
+        """A whole name was entered: one key, so that nothing of it can be taken for a command."""
         if isinstance(name, str):
             with self._lock:
-                self._keys.extend([BACKSPACE] * MAX_NAME)
-                self._keys.extend([each for each in name[:MAX_NAME] if each.isprintable()])
-                self._keys.append(ENTER)
+                self._keys.append(ENTER + name[:MAX_NAME])
 
 
 def message_of(view, is_over=False):

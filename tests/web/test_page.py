@@ -84,7 +84,7 @@ class Page:
             flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
             flags += [f"--use-file-for-fake-video-capture={camera}"]
         else:
-            flags += ["--deny-permission-prompts"]
+            flags += ["--use-fake-device-for-media-stream", "--deny-permission-prompts"]
         for flag in flags:
             options.add_argument(flag)
         options.binary_location = CHROMIUM
@@ -205,7 +205,7 @@ def test_a_sign_is_taught_answered_replayed_and_still_known_after_a_reload(start
     page.wait_for("WHICH SIGN")
     page.press(" 안녕 하세요  ")
     check_page(page, "name")
-    page.press(Keys.ENTER)
+    page.browser.find_element("css selector", "#keys button").click()  # Enter, as on a phone
     page.wait_for("READY: press Space, then show 안녕 하세요")
     page.press(" ")
     page.wait_for("GET READY")
@@ -271,8 +271,11 @@ def test_tabs_that_close_or_come_second_cameras_that_are_refused_and_a_server_th
     page.browser.get(program.address)
     page.wait_for("IN USE")
     page.show("in-use")
+    first, second = page.browser.window_handles
+    page.browser.switch_to.window(second)
+    assert not page.browser.execute_script("return document.getElementById('video').srcObject")
     page.browser.close()
-    page.browser.switch_to.window(page.browser.window_handles[0])
+    page.browser.switch_to.window(first)
     page.press("t")
     page.wait_for("WHICH SIGN")
     page.press("one", Keys.ENTER)

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 import time
+import types
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from live.camera import KEPT_SHOTS
 from live.picture import GREEN, View
-from live.state import BACKSPACE, ENTER, MAX_NAME
+from live.state import ENTER, MAX_NAME, Demo, State
 from tests.helpers import run_script
 from web import camera as browser_camera
 from web.camera import MOST_PER_SECOND, NO_PAGE, BrowserCamera
@@ -138,8 +139,7 @@ def test_pictures_and_keys_come_in_and_views_go_out(server):
     shots = server.camera.take(1)
     assert shots[0].image.shape == PICTURE.shape
     assert shots[-1].seconds <= time.monotonic()
-    keys = [server.window.key() for _ in range(MAX_NAME + 4)]
-    assert keys == [" ", *[BACKSPACE] * MAX_NAME, "안", "녕", ENTER]
+    assert [server.window.key() for _ in range(3)] == [" ", f"{ENTER}안녕", None]
 
 
 def test_a_view_waits_until_the_one_before_was_shown(server):
@@ -192,13 +192,12 @@ def test_words_that_mean_nothing_do_nothing(server, words):
 
 def test_sizes_and_rates_are_bounded(server):
     async def conversation(page):
+        huge = np.zeros((2000, 16, 3), np.uint8)
+        await page.send_bytes(stamped(0.0, jpeg(huge)))
         for _ in range(5 * MAX_KEYS_PER_SECOND):
             await page.send_str('{"key": "x"}')
         for number in range(150):
             await page.send_bytes(stamped(number / 1000))
-        huge = np.zeros((2000, 16, 3), np.uint8)
-        await asyncio.sleep(0.2)
-        await page.send_bytes(stamped(9.0, jpeg(huge)))
         await page.send_bytes(bytes(3_000_000))
         return (await page.receive(20)).type
 
@@ -219,9 +218,53 @@ def test_times_are_those_of_the_browser_on_our_clock(monkeypatch):
         camera.deliver(taken, jpeg())
     times = [shot.seconds for shot in camera.take()]
     assert times == pytest.approx([1000.05, 1000.12, 1000.22, 1000.32])
-    now[0] += 1
-    camera.deliver(60.0, jpeg())  # the browser's clock was changed, or slept
-    assert camera.take()[0].seconds <= now[0]
+    for number in range(1, 40):  # the browser's clock goes slower
+        now[0] += 1
+        camera.deliver(5.3 + 0.9 * number, jpeg())
+    assert camera.take()[-1].seconds == pytest.approx(now[0], abs=3.1)  # of 3.9 that it lost
+    now[0] += 100
+    camera.deliver(2.0, jpeg())  # it was set back
+    assert camera.take()[-1].seconds == pytest.approx(now[0])
+
+
+def test_a_device_that_is_turned_is_a_camera_that_was_lost_for_a_moment(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(browser_camera.time, "monotonic", lambda: now[0])
+    camera = BrowserCamera()
+    camera.connected()
+    assert camera.deliver(1.0, jpeg()) and camera.problem is None
+    now[0] += 0.1
+    assert not camera.deliver(1.1, jpeg(PICTURE.transpose(1, 0, 2).copy()))
+    assert "turned" in camera.problem
+    now[0] += 0.6
+    assert camera.deliver(1.7, jpeg(PICTURE.transpose(1, 0, 2).copy())) and camera.problem is None
+    assert [shot.image.shape[0] for shot in camera.take()] == [48, 64]
+
+
+def test_a_name_that_is_entered_twice_is_no_command():
+    taught = []
+    teacher = types.SimpleNamespace(check=taught.append, undo=lambda: taught.append("undone"))
+    demo = Demo(types.SimpleNamespace(run=None), 5, 32, None, teacher=teacher)
+    window = BrowserWindow()
+    demo.loaded(0.0)
+    window.press("t")
+    window.enter("  quiet  ")
+    window.enter("quiet")
+    window.enter("x" * 500)
+    while key := window.key():
+        demo.key(key, 1.0)
+    assert taught == ["quiet"] and demo.taught == "quiet"
+    assert demo.state is State.READY and not demo.wants_quit
+    window.enter("x" * 500)
+    assert len(window.key()) == 1 + MAX_NAME
+
+
+def test_names_that_are_no_valid_text_are_shown_all_the_same(server):
+    async def conversation(page):
+        return (await page.receive(20)).data
+
+    server.window.show(View("odd \udcff name"))
+    assert unpacked(talk(server, conversation))[0]["heading"] == "odd ? name"
 
 
 def test_problems_of_the_camera_are_told(server, monkeypatch):
@@ -245,8 +288,9 @@ def test_the_page_is_told_of_the_end():
 
         async def conversation(page):
             first = unpacked((await page.receive(20)).data)[0]
-            await page.send_str('{"shown": 1}')
-            await asyncio.to_thread(server.window.close)
+            await asyncio.to_thread(
+                server.window.close
+            )  # nothing was said to be shown
             return first, unpacked((await page.receive(20)).data)[0]
 
         first, last = talk(server, conversation)

@@ -15,19 +15,27 @@ const part = (id) => document.getElementById(id);
 const video = part("video");
 let socket = null;
 let isOver = false;
+let isOpening = false;
 let encoding = 0;
 let told = "";
+const sent = document.createElement("canvas"); // the picture that is sent next
 let keyText = "";
 
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
   const opened = new WebSocket(`${scheme}://${location.host}/socket${location.search}`);
   opened.binaryType = "arraybuffer";
-  opened.onopen = openCamera;
-  opened.onmessage = (event) => (typeof event.data === "string" ? refuse(event.data) : take(event.data));
+  let isRefused = false;
+  opened.onmessage = (event) => {
+    isRefused = typeof event.data === "string"; // another page uses the address
+    if (isRefused) say("IN USE", event.data);
+    else take(event.data);
+  };
   opened.onclose = () => {
     if (isOver) return;
-    say("NO CONNECTION", "The program does not answer. Is it still running? Trying again ...");
+    if (!isRefused) {
+      say("NO CONNECTION", "The program does not answer. Is it still running? Trying again ...");
+    }
     setTimeout(connect, 1500);
   };
   socket = opened;
@@ -37,22 +45,26 @@ function send(content) {
   if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(content));
 }
 
-function refuse(words) {
-  isOver = true;
-  say("IN USE", words);
-}
-
 function say(heading, message) {
   part("heading").textContent = heading;
   part("message").textContent = message;
   part("told").textContent = `${heading}. ${message}`;
+  told = "";
 }
 
 async function openCamera() {
-  if (video.srcObject && video.srcObject.active) return;
+  if (isOpening || isOver || (video.srcObject && video.srcObject.active)) return;
+  isOpening = true;
+  const isForbidden = await tryCamera();
+  isOpening = isForbidden; // who said no is not asked again before the page is reloaded
+  if (!isForbidden && !video.srcObject) setTimeout(openCamera, 3000);
+}
+
+// Opens the camera, or tells why not; returns whether it was forbidden.
+async function tryCamera() {
   if (!navigator.mediaDevices) {
     send({ problem: "Browsers give the camera only to https and to this very machine." });
-    return;
+    return true;
   }
   try {
     const wanted = { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" };
@@ -63,10 +75,17 @@ async function openCamera() {
     };
     await video.play();
     nextPicture();
+    return false;
   } catch (error) {
+    stopCamera();
     send({ problem: REASONS[error.name] || `The camera does not open: ${error.message}` });
-    setTimeout(openCamera, 3000);
+    return error.name === "NotAllowedError";
   }
+}
+
+function stopCamera() {
+  if (video.srcObject) video.srcObject.getTracks().forEach((track) => track.stop());
+  video.srcObject = null;
 }
 
 function nextPicture() {
@@ -79,12 +98,11 @@ function sendPicture(now) {
   const isFree = socket.readyState === WebSocket.OPEN && socket.bufferedAmount < MOST_WAITING;
   if (!isFree || encoding > 1 || !video.videoWidth) return;
   const shrink = Math.min(1, LONGER_SIDE / Math.max(video.videoWidth, video.videoHeight));
-  const picture = document.createElement("canvas");
-  picture.width = Math.round(video.videoWidth * shrink);
-  picture.height = Math.round(video.videoHeight * shrink);
-  picture.getContext("2d").drawImage(video, 0, 0, picture.width, picture.height);
+  const [width, height] = [video.videoWidth, video.videoHeight].map((side) => Math.round(side * shrink));
+  if (sent.width !== width || sent.height !== height) [sent.width, sent.height] = [width, height];
+  sent.getContext("2d").drawImage(video, 0, 0, width, height);
   encoding += 1;
-  picture.toBlob((blob) => {
+  sent.toBlob((blob) => {
     encoding -= 1;
     const stamp = new DataView(new ArrayBuffer(8));
     stamp.setFloat64(0, now / 1000, true);
@@ -96,22 +114,26 @@ async function take(data) {
   const bytes = new DataView(data);
   const textEnd = 4 + bytes.getUint32(0, true);
   const firstEnd = textEnd + 4 + bytes.getUint32(textEnd, true);
-  const view = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, textEnd - 4)));
   try {
+    const view = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, textEnd - 4)));
+    isOver = view.isOver;
     await paint("camera", data.slice(textEnd + 4, firstEnd));
     await paint("beside", data.slice(firstEnd));
+    show(view);
   } catch (error) {
     console.error(error);
+  } finally {
+    if (isOver) end();
+    else send({ shown: 1 });
   }
-  show(view);
-  if (view.isOver) {
-    isOver = true;
-    if (video.srcObject) video.srcObject.getTracks().forEach((track) => track.stop());
-    say("ENDED", "The program has ended. This page can be closed.");
-    part("keys").replaceChildren();
-    return;
-  }
-  send({ shown: 1 });
+  openCamera();
+}
+
+function end() {
+  stopCamera();
+  say("ENDED", "The program has ended. This page can be closed.");
+  part("keys").replaceChildren();
+  socket.close();
 }
 
 async function paint(id, jpeg) {
@@ -209,10 +231,19 @@ function showKeys(text) {
     const [keys, what] = words.split(": ");
     const button = element("button", "");
     button.append(element("kbd", keys), document.createTextNode(what || ""));
-    button.onclick = () => press(KEYS[keys] || (keys === "any key" ? " " : keys));
+    button.onclick = (event) => {
+      if (event.detail) button.blur(); // after a tap, Space is a key of its own again
+      if (keys === "Enter" && !part("naming").hidden) part("naming").requestSubmit();
+      else press(KEYS[keys] || (keys === "any key" ? " " : keys));
+    };
     return button;
   });
+  const before = part("keys").contains(document.activeElement) && document.activeElement;
   part("keys").replaceChildren(...buttons);
+  if (before) { // whoever goes by the keyboard stays on the same key
+    const name = before.firstChild.textContent;
+    buttons.find((button) => button.firstChild.textContent === name)?.focus();
+  }
 }
 
 function tellScreenReader(view) {
@@ -241,6 +272,10 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const isOnButton = event.target instanceof HTMLButtonElement;
+  if (!part("naming").hidden && !isOnButton && event.key !== "Escape") {
+    part("name").focus(); // what is typed belongs there
+    return;
+  }
   if (isOnButton && (event.key === " " || event.key === "Enter")) return;
   const key = { Escape: "\x1b", Enter: "\r" }[event.key] || event.key;
   if (key.length === 1) {
