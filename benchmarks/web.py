@@ -33,7 +33,7 @@ from live import state
 from live.camera import Camera
 from live.recognition import Recognition
 from live.session import LiveSession
-from live.state import State
+from live.state import RESTING, State
 from toy.film import render_clip
 from toy.scene import write_video
 from web.camera import decode
@@ -87,7 +87,7 @@ def ask(session, number):
     """Records and answers so many times; returns the results."""
     results = []
     session._tell = lambda kind, result: results.append(result)
-    until(session, lambda: session.demo.state is State.READY and session.shot)
+    until(session, lambda: session.demo.state in RESTING and session.shot)
     while len(results) < number:
         count = len(results)
         session.press(" ")

@@ -34,6 +34,7 @@ MAX_MESSAGE_BYTES = MAX_BYTES + 100
 MAX_WORDS = 200  # characters of what a page says of its camera
 MAX_KEYS_PER_SECOND = 40
 LOOK_SECONDS = 0.2  # between two looks at whether the session is over
+VIEW_SECONDS = 0.08  # between two views: painting them takes the networks' time
 START_SECONDS, STOP_SECONDS, END_SECONDS = 10, 8, 2
 HEADERS = {
     "Cache-Control": "no-store",
@@ -291,6 +292,7 @@ class _Page:
                 if is_over:
                     return
                 await self._until_shown()
+                await asyncio.sleep(VIEW_SECONDS)
             else:
                 await changed.wait()
             changed.clear()

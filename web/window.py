@@ -10,7 +10,7 @@ from live.state import ENTER, MAX_NAME
 
 MAX_KEYS = 100  # that nobody has looked at yet
 JPEG_QUALITY = 80
-LARGEST_PX = 640  # of a picture's longer side
+LARGEST_PX = 480  # of a picture's longer side
 
 
 class BrowserWindow:
