@@ -288,9 +288,7 @@ def test_the_page_is_told_of_the_end():
 
         async def conversation(page):
             first = unpacked((await page.receive(20)).data)[0]
-            await asyncio.to_thread(
-                server.window.close
-            )  # nothing was said to be shown
+            await asyncio.to_thread(server.window.close)  # nothing was said to be shown
             return first, unpacked((await page.receive(20)).data)[0]
 
         first, last = talk(server, conversation)
