@@ -23,16 +23,15 @@ from toy import film
 VERSION = 1  # of what is drawn
 BLOCK_PX = 16  # of a JPEG: frames are stored in whole blocks, so that none runs into the next
 BYTES_PER_CLIP = 130_000
-SHARE_OF_PEOPLE = 0.25  # a person performs so many signs times this
 
 
 @dataclasses.dataclass(frozen=True)
 class Amounts:
     """How much is drawn: `signs` of `clips` each for training, by `people`."""
 
-    signs: int = 1500
-    clips: int = 8
-    people: int = 400
+    signs: int
+    clips: int
+    people: int
 
 
 VALIDATION = Amounts(signs=200, clips=2, people=100)  # other signs, other people

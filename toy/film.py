@@ -131,23 +131,20 @@ class _Light:
         return cls(gains, rng.uniform(*vary.GAMMA), rng.uniform(*vary.NOISE_STD), generator)
 
     def develop(self, picture, frame):
-        """Float32 0..255 to uint8, `(height, width, 3)`."""
-        light = np.float32(255) * (picture * np.float32(1 / 255)) ** np.float32(self.gamma)
-        light *= self.gains[frame].astype(np.float32)
-        grain = self.generator.standard_normal(picture.shape, dtype=np.float32)
-        return np.clip(np.rint(light + self.noise_std * grain), 0, 255).astype(np.uint8)
+        """Uint8 `(height, width, 3)` to the same."""
+        levels = 255 * np.linspace(0, 1, 256) ** self.gamma
+        seen = self.noise_std * self.generator.standard_normal(picture.shape, dtype=np.float32)
+        for channel, gain in enumerate(self.gains[frame]):
+            seen[..., channel] += (gain * levels).astype(np.float32)[picture[..., channel]]
+        return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
 
 
 class _Set:
     """Signer, camera, wall and what else is to be seen in one clip."""
 
     def __init__(self, played, person, seconds, frame_size, rng):
-        self.played, self.person, self.seconds, self.frame_size = (
-            played,
-            person,
-            seconds,
-            frame_size,
-        )
+        self.played, self.person = played, person
+        self.seconds, self.frame_size = seconds, frame_size
         height, width = (OVERSIZE * side for side in frame_size)
         self.zoom = height / scene.HEIGHT_PX
         self.wall = cv2.resize(_wall(person, rng), (width, height), interpolation=cv2.INTER_AREA)
@@ -176,9 +173,7 @@ class _Set:
         if self.desk:
             picture[self.desk[0] :] = self.desk[1]
         size = self.frame_size[::-1]
-        return self.light.develop(
-            cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32), frame
-        )
+        return self.light.develop(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), frame)
 
     def _draw(self, frame, moment):
         row = _rows(np.array([moment]), self.played)[0]

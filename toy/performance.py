@@ -56,6 +56,7 @@ def invent_person(seed):
     changed = {
         "speed": rng.uniform(*vary.PERSON_SPEED),
         "amplitude": rng.uniform(*vary.PERSON_AMPLITUDE),
+        "main_hand": 0 if rng.random() < vary.RIGHT_HANDED_SHARE else 1,
         "hand_px": person.hand_px * rng.uniform(*vary.HAND_SIZE),
     }
     if rng.random() < vary.LIKE_SKIN_SHARE:

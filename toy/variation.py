@@ -8,12 +8,13 @@ Lengths are pixels of a 240x320 picture of a signer who fills it as in the toy d
 PERSON_SPEED = (0.8, 1.25)  # of the usual
 PERSON_AMPLITUDE = (0.85, 1.15)
 HAND_SIZE = (1.1, 1.5)  # of the toy signers', whose hands are small
+RIGHT_HANDED_SHARE = 0.9
 LIKE_SKIN_SHARE = 0.25  # of people, whose shirt may be of any colour, that of their skin too
 
 # From one performance of a sign to the next.
 PACE = (0.45, 0.95)  # of a movement's seconds
 AMPLITUDE = (0.85, 1.18)
-OTHER_HAND_SHARE = 0.12  # signed with the other hand
+OTHER_HAND_SHARE = 0.05  # signed with the other hand
 IDLE_HAND_SHARE = 0.1  # of one-handed signs: the other hand is held up
 PLACE_STD_PX = 3.0  # of where a movement begins and ends
 TURN_DEGREES = (-9, 9)
