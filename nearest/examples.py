@@ -351,12 +351,8 @@ def _some_frames(rows):
 
 
 def _principal(frames):
-    """(variances, directions `(number, size)`) of the strongest directions of frames.
-
-    Float64: where a library has the processor take the smallest numbers for 0, the iteration in
-    float32 was seen not to end.
-    """
-    _, lengths, directions = np.linalg.svd(frames.astype(np.float64), full_matrices=False)
+    """(variances, directions `(number, size)`) of the strongest directions of frames."""
+    _, lengths, directions = np.linalg.svd(frames, full_matrices=False)
     number = min(DIRECTIONS, len(lengths))
     return lengths[:number] ** 2 / len(frames), directions[:number]
 
