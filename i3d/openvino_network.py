@@ -5,6 +5,8 @@
 The same as `model_i3d.build_i3d` without a top, with batch normalisation folded into convolutions.
 """
 
+import sys
+
 import numpy as np
 
 from i3d.shapes import INCEPTION_CHANNELS, STEM_UNITS
@@ -24,6 +26,7 @@ def build(layers, input_shape, subtract_mean):
     Returns:
         `openvino.Model` from float32 `(1, *input_shape)` to float32 `(1, T', features)`.
     """
+    sys.modules.setdefault("openvino_telemetry", None)  # it would fork, and report over the network
     import openvino
     from openvino import opset13 as ops
 

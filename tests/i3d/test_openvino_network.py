@@ -8,8 +8,9 @@ import pytest
 
 from common.command_line import PROJECT
 from common.slow_imports import import_keras
+from inference.conversion import import_openvino
 
-openvino = pytest.importorskip("openvino")
+openvino = import_openvino()
 
 
 @pytest.mark.parametrize(("channels", "subtract_mean"), [(3, True), (3, False), (2, False)])
