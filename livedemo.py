@@ -42,7 +42,6 @@ from live.session import LiveSession
 from live.state import State
 from live.window import can_write
 from web import server
-from web.server import serving
 
 TITLE = "Sign language recognition"
 DEFAULT_THRESHOLD = 0.5
@@ -214,7 +213,7 @@ def main(argv=None):
     if not args.headless:
         typed = " ".join(quote(word) for word in (sys.argv[1:] if argv is None else argv))
         hint = _hint(args, typed)
-        with serving(args, TITLE) as page:
+        with server.serving(args, TITLE) as page:
             run_window(*place, **flow_of_time, hint=hint, dataset=dataset, **page, **settings)
     elif is_file and not args.continuous and not args.recordings:
         recognise_file(*place, mirror=args.mirror)
@@ -231,7 +230,7 @@ def _hint(args, typed):
     }
     commands = [f"python livedemo.py {typed} {flag}" for flag, fits in flags.items() if fits]
     words = " or ".join(f"`{' '.join(command.split())}`" for command in commands)
-    return f"Without a window: {words}." if words else ""
+    return f"Signs are named without a window, too: {words}." if words else ""
 
 
 def parse_arguments(argv):

@@ -7,8 +7,7 @@ reads   nothing; or data_temp/<dataset>/<preset>/{frame,oflow}/train/<class>/<vi
 writes  data_temp/drawn-seed<N>/<preset>/<split>/<sign>/<clip>.npz
         model/<run>/  rgb.h5 flow.h5 recipe.json
 
-What comes out is used with `--weights model/<run>`. The weights in weights/laptop/, used with
-`--weights signs`, were made so. After Ctrl-C the same command goes on.
+What comes out is used with `--weights model/<run>`. After Ctrl-C the same command goes on.
 """
 
 from common import command_line  # isort: split
@@ -61,6 +60,7 @@ class PretrainingOptions(RunOptions):
     learning_rate: float = option(1e-3, "of Adam, at its highest", POSITIVE)
     seed: int = option(0, "same seed, same clips", COUNT_OR_0)
     workers: int | None = stage.OPTIONS["workers"].field()
+    rebuild: bool = stage.OPTIONS["rebuild"].field()
 
     @property
     def folder(self):
@@ -93,7 +93,8 @@ class DrawnClips:
         amounts = drawn.Amounts(options.signs, options.clips, options.people)
         self.clips = drawn.clips_of("train", amounts, options.seed)
         self.unseen = drawn.clips_of("val", drawn.VALIDATION, options.seed)
-        report = drawn.draw(self.folder, self.unseen + self.clips, self.preset, options.workers)
+        how = self.preset, options.workers, options.rebuild
+        report = drawn.draw(self.folder, self.unseen + self.clips, *how)
         if report.failed:
             raise OSError(f"{len(report.failed)} clips could not be drawn, see above.")
 
@@ -221,8 +222,9 @@ def _train(folder, source, stream, clips, options):
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
     add_flags(parser, options_of(PretrainingOptions))
-    folder = pretrain(from_flags(PretrainingOptions, parser.parse_args(argv)))
-    print(f"Next: python pipeline_i3d.py --preset laptop --weights {quote(folder)}")
+    options = from_flags(PretrainingOptions, parser.parse_args(argv))
+    weights = quote(pretrain(options))
+    print(f"Next: python pipeline_i3d.py --preset {options.preset} --weights {weights}")
 
 
 if __name__ == "__main__":

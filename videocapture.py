@@ -60,7 +60,6 @@ from live.recording import FOURCC
 from live.state import FROZEN_SECONDS, NO_PICTURE
 from training.run import run_dir
 from web import server
-from web.server import serving
 
 TITLE = "Record your signs"
 PRESET = PRESETS["laptop"]
@@ -298,7 +297,7 @@ def main(argv=None):
     if isinstance(args.camera, Path):
         check_file(args.camera)
     suffix = f".{args.format}"
-    with serving(args, TITLE) as page:
+    with server.serving(args, TITLE) as page:
         num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix, **page)
     print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
     if num_kept:

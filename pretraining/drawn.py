@@ -20,7 +20,7 @@ from common.network_input import quantise_flow
 from common.video import JPEG_QUALITY, encode_image
 from toy import film
 
-VERSION = 1  # of what is drawn
+VERSION = 2  # of what is drawn
 BLOCK_PX = 16  # of a JPEG: frames are stored in whole blocks, so that none runs into the next
 BYTES_PER_CLIP = 130_000
 
@@ -71,7 +71,7 @@ def clips_of(split, amounts, seed):
     ]
 
 
-def draw(folder, clips, preset, workers=None):
+def draw(folder, clips, preset, workers=None, rebuild=False):
     """Draws the clips that are not there yet.
 
     Args:
@@ -79,6 +79,7 @@ def draw(folder, clips, preset, workers=None):
         clips: list of `DrawnClip`.
         preset: `presets.Preset`.
         workers: number of processes, by default one per core.
+        rebuild: delete what is there first.
 
     Returns:
         `stage.Report`.
@@ -87,7 +88,7 @@ def draw(folder, clips, preset, workers=None):
         ValueError: the folder holds clips that were drawn otherwise.
     """
     how = {"version": VERSION, "num_frames": preset.num_frames, "size": list(preset.frame_size)}
-    disk.claim(folder, how, "the same with another --name")
+    disk.claim(folder, how, f"python pretrain.py --seed {clips[0].seed}", rebuild)
     work = functools.partial(write_clip, num_frames=preset.num_frames, frame_size=preset.frame_size)
     jobs = [stage.Job(clip, folder / clip.place(), clip.place()) for clip in clips]
     return stage.run("drawing", work, jobs, folder, workers, bytes_per_job=BYTES_PER_CLIP)
@@ -97,13 +98,14 @@ def write_clip(clip, partial, num_frames, frame_size):
     """Draws a `DrawnClip` and writes the new file `partial`: the work of `stage.run`."""
     cv2.setNumThreads(1)
     frames, targets = film.film(*clip.seeds, num_frames, frame_size)
-    stored = _decode(_encode(frames, JPEG_QUALITY), cv2.IMREAD_COLOR, *frames.shape[:3])
+    code = _encode(frames, JPEG_QUALITY)
+    stored = _decode(code, cv2.IMREAD_COLOR, *frames.shape[:3])
     flow = quantise_flow(opticalflow.frames_to_flow(np.ascontiguousarray(stored)))
     planes = flow.transpose(0, 3, 1, 2).reshape(-1, *frame_size)
     file = io.BytesIO()
     np.savez(
         file,
-        rgb=np.frombuffer(_encode(frames, JPEG_QUALITY), np.uint8),
+        rgb=np.frombuffer(code, np.uint8),
         flow=np.frombuffer(_encode(planes, opticalflow.FLOW_JPEG_QUALITY), np.uint8),
         targets=targets.astype(np.float16),
         size=np.array(frame_size),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -151,3 +152,41 @@ SHALLOW = Architecture("i3d", build_shallow, train_i3d.set_trainable)
 def train_shallow(dataset, run_name=None, **options):
     """The folder of a run of few layers, trained with these `TrainingOptions`."""
     return train_run(dataset, SHALLOW, TrainingOptions(run=run_name, **options)).output
+
+
+def wait(condition, seconds=90):
+    """What `condition()` returns as soon as that is true; fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+class Background:
+    """A script of the project that runs in the background, and what it has said.
+
+    Args:
+        folder: where it runs, and where its output is kept.
+        script, arguments: of its command line.
+        environment: variables besides those of this process.
+    """
+
+    def __init__(self, folder, script, *arguments, **environment):
+        self._files = [folder / "stdout.txt", folder / "stderr.txt"]
+        with self._files[0].open("w") as stdout, self._files[1].open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, ROOT / script, *map(str, arguments)],
+                cwd=folder,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def output(self):
+        return self._files[0].read_text(encoding="utf-8")
+
+    @property
+    def errors(self):
+        return self._files[1].read_text(encoding="utf-8")

@@ -15,11 +15,12 @@ from common.video import fit_frame, open_video, read_clip
 from inference import run_folder
 from live import recording, view
 from live.camera import Camera
-from live.picture import network_box
+from live.picture import PictureWindow, network_box
 from live.recognition import Recognition
 from live.session import LiveSession
 from live.state import State
 from live.view import view_of
+from live.window import Window
 from tests.helpers import moving_square, run_script, write_video
 from tests.live.test_camera import Device
 
@@ -217,11 +218,19 @@ def test_nothing_moves_when_a_recording_begins_or_is_replayed(recognition, tmp_p
         assert width / height == pytest.approx(shape[1] / shape[0], rel=0.03)
 
 
-def test_the_window_gets_a_picture_of_its_size(recognition, clip):
+def test_the_window_gets_a_picture_of_its_size(recognition, clip, monkeypatch):
+    class LargeWindow(PictureWindow):
+        scale, is_closed = 2.0, False
+
+        def __init__(self):
+            """Without a display."""
+
+        def key(self):
+            return None
+
     shown = []
-    window = types.SimpleNamespace(
-        scale=2.0, show=shown.append, key=lambda: None, is_closed=False, close=lambda: None
-    )
+    monkeypatch.setattr(Window, "show", lambda self, canvas: shown.append(canvas))
+    window = LargeWindow()
     live = LiveSession(Camera(clip, unpaced=True), recognition, window, print)
     live.step()
     live.camera.close()

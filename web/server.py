@@ -46,7 +46,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-BUSY = "Another tab or browser uses this address already. Close it, then reload this page."
+BUSY = "Another tab or browser uses this address already. Close it, and this page goes on."
 MISSING = "--web needs aiohttp: pip install -r requirements-web.txt"
 PORT = Number(int, lambda value: 0 <= value < 65536, "a port: 0 to 65535, 0 for any that is free")
 OPTIONS = {
@@ -77,8 +77,9 @@ def serving(args, title):
         print(f"Open in a browser: {server.address}", file=sys.stderr, flush=True)
         if server.listens_everywhere:
             words = "From elsewhere, put the name or address of this machine in place of 127.0.0.1."
-            if not args.certificate:
-                words += " Browsers give a camera to https only: --certificate FILE."
+            print(words, file=sys.stderr, flush=True)
+        if args.host not in LOCAL_NAMES and not args.certificate:
+            words = "From elsewhere, browsers give a camera to https only: --certificate FILE."
             print(words, file=sys.stderr, flush=True)
         yield {"camera": server.camera, "window": server.window}
 
@@ -134,7 +135,7 @@ class Server:
 
     @property
     def listens_everywhere(self):
-        """Whether other machines reach it."""
+        """Whether it answers at every address of this machine."""
         return self._host in ("0.0.0.0", "::", "")  # noqa: S104
 
     def _run(self):

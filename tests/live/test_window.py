@@ -20,7 +20,7 @@ from common.video import open_video, read_clip
 from inference import run_folder
 from live import picture
 from live.picture import View, draw
-from tests.helpers import ROOT, moving_square, run_script, write_video
+from tests.helpers import ROOT, Background, moving_square, run_script, write_video
 
 HAS_DISPLAY = sys.platform == "linux" and shutil.which("Xvfb") and shutil.which("xdotool")
 needs_display = pytest.mark.skipif(
@@ -69,30 +69,14 @@ class Desktop:
         self._server.wait()
 
 
-class Program:
+class Program(Background):
     """A script with a window on a `Desktop`."""
 
     def __init__(self, desktop, folder, title, script, *arguments):
         self.desktop = desktop
-        self._environment = {**os.environ, "DISPLAY": desktop.display, "PYTHONUNBUFFERED": "1"}
-        self._files = [folder / "stdout.txt", folder / "stderr.txt"]
-        with self._files[0].open("w") as stdout, self._files[1].open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, ROOT / script, *map(str, arguments)],
-                cwd=folder,
-                env=self._environment,
-                stdout=stdout,
-                stderr=stderr,
-            )
+        self._environment = {**os.environ, "DISPLAY": desktop.display}
+        super().__init__(folder, script, *arguments, DISPLAY=desktop.display)
         self._window = self.wait(lambda: self._xdotool("search", "--name", title), 60)
-
-    @property
-    def output(self):
-        return self._files[0].read_text(encoding="utf-8")
-
-    @property
-    def errors(self):
-        return self._files[1].read_text(encoding="utf-8")
 
     def press(self, key):
         self._xdotool("key", "--window", self._window, key)

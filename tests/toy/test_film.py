@@ -65,7 +65,7 @@ def test_performances_of_one_sign_are_more_alike_than_those_of_two():
     assert np.median(same) < 0.8 * np.median(different)
 
 
-def test_wrists_are_told_where_they_are_drawn(monkeypatch):
+def test_the_picture_changes_when_the_told_hands_move(monkeypatch):
     monkeypatch.setattr(film.vary, "SCALE", (1.0, 1.0))
     monkeypatch.setattr(film.vary, "SWAY_PX", (0.0, 0.0))
     monkeypatch.setattr(film.vary, "SHAKY_SHARE", 0)

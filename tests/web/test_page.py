@@ -3,8 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.helpers import ROOT
+from tests.helpers import Background, wait
 from toy.film import render_clip
 
 pytest.importorskip("aiohttp")
@@ -50,28 +48,12 @@ def write_camera(path, sign, size=(640, 480), number=0):
     return path
 
 
-class Program:
-    """A script with --web, and what it says."""
+class Program(Background):
+    """A script with --web."""
 
-    def __init__(self, folder, *arguments):
-        self._files = [folder / "stdout.txt", folder / "stderr.txt"]
-        with self._files[0].open("w") as stdout, self._files[1].open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, ROOT / arguments[0], "--web", "--port", "0", *arguments[1:]],
-                cwd=folder,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-                stdout=stdout,
-                stderr=stderr,
-            )
+    def __init__(self, folder, script, *arguments):
+        super().__init__(folder, script, "--web", "--port", "0", *arguments)
         self.address = wait(lambda: re.search(r"http\S+", self.errors), 60)[0]
-
-    @property
-    def output(self):
-        return self._files[0].read_text(encoding="utf-8")
-
-    @property
-    def errors(self):
-        return self._files[1].read_text(encoding="utf-8")
 
 
 class Page:
@@ -124,14 +106,6 @@ class Page:
         return [entry["message"] for entry in self.browser.get_log("browser")]
 
 
-def wait(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
 @pytest.fixture
 def start(tmp_path):
     """Starts programs and pages, and ends them."""
@@ -175,16 +149,6 @@ def check_page(page, name):
             assert contrast(colour, behind) >= CONTRAST_AA, (name, text, colour, behind)
         assert page.browser.execute_script("return document.body.scrollWidth") <= size[0]
     assert page.complaints() == []
-
-
-def keep_one(program, page):
-    number = program.errors.count("Kept as ")
-    page.press(" ")
-    page.wait_for("RECORDING")
-    page.wait_for("KEEP IT?")
-    page.press(" ")
-    wait(lambda: program.errors.count("Kept as ") > number)
-    page.wait_for("READY")
 
 
 def test_a_sign_is_taught_answered_replayed_and_still_known_after_a_reload(start, tmp_path):
