@@ -4,7 +4,6 @@ import json
 import shutil
 import threading
 import time
-import types
 
 import numpy as np
 import pytest
