@@ -77,6 +77,24 @@ class Program(Background):
         self._environment = {**os.environ, "DISPLAY": desktop.display}
         super().__init__(folder, script, *arguments, DISPLAY=desktop.display)
         self._window = self.wait(lambda: self._xdotool("search", "--name", title), 60)
+        self.wait(self._is_painted, 60)
+
+    def _is_painted(self):
+        """Whether the window shows anything; one that does not is hidden and shown again.
+
+        The Qt in OpenCV's wheels loses events that come close together on a display without a
+        window manager: on a busy machine, one window in ten never learns that it is visible, and
+        stays black.
+        """
+        if self._heading().any():
+            return True
+        time.sleep(1)
+        if not self._heading().any():
+            self._xdotool("windowunmap", self._window, "windowmap", self._window)
+        return False
+
+    def _heading(self):
+        return self.desktop.screenshot()[4:34, 300:640].reshape(-1, 3)
 
     def press(self, key):
         self._xdotool("key", "--window", self._window, key)
@@ -107,8 +125,7 @@ class Program(Background):
 
     def shows(self, color):
         """Whether the heading has the colour of a state."""
-        heading = self.desktop.screenshot()[4:34, 300:640].reshape(-1, 3)
-        return np.array_equal(np.median(heading, axis=0), color)
+        return np.array_equal(np.median(self._heading(), axis=0), color)
 
     def wait_for(self, color, seconds=90):
         self.wait(lambda: self.shows(color), seconds)
