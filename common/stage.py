@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 import cv2
-from tqdm import tqdm
 
 from common import disk
 from common.command_line import COUNT, Option
@@ -158,6 +157,8 @@ def progress(total, what, unit, **settings):
         unit: what is counted.
         settings: of `tqdm`.
     """
+    from tqdm import tqdm  # here, for it takes a tenth of the start of scripts that show no bar
+
     is_seen = sys.stderr.isatty()
     interval = ALIVE_SECONDS_SEEN if is_seen else ALIVE_SECONDS
     settings = {"mininterval": 0.1 if is_seen else interval, "dynamic_ncols": is_seen, **settings}

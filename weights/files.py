@@ -15,7 +15,6 @@ import io
 import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from common.slow_imports import import_keras
@@ -158,7 +157,7 @@ def write_keras2(layers, path):
     """
     partial = path.with_name(f".partial-{path.name}")
     try:
-        with h5py.File(partial, "w") as file:
+        with _open_hdf5(partial, "w") as file:
             file.attrs["layer_names"] = [name.encode() for name in layers]
             for layer, weights in layers.items():
                 group = file.create_group(layer)
@@ -171,10 +170,16 @@ def write_keras2(layers, path):
         partial.unlink(missing_ok=True)
 
 
+def _open_hdf5(path, mode):
+    import h5py  # here, for most programs that name weights read none
+
+    return h5py.File(path, mode)
+
+
 def _read_hdf5(path):
     """The layers of a Keras-2 weight file, or of a whole model that Keras saved as HDF5."""
     try:
-        with h5py.File(path, "r") as file:
+        with _open_hdf5(path, "r") as file:
             root = file["model_weights"] if "model_weights" in file else file
             if "layer_names" not in root.attrs and "layers" in root:
                 return _keras3_layers(file)
@@ -202,7 +207,7 @@ def _read_keras(path):
     try:
         with zipfile.ZipFile(path) as archive:
             content = io.BytesIO(archive.read("model.weights.h5"))
-        with h5py.File(content, "r") as file:
+        with _open_hdf5(content, "r") as file:
             return _keras3_layers(file)
     except (*HDF5_DAMAGE, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a whole .keras file: {error}") from error
