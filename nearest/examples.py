@@ -129,7 +129,7 @@ class Examples:
         self.limit, self.doubt, self.temperature = LIMIT, DOUBT, TEMPERATURE
         self._ways = []
         self._usual = 1.0
-        if like and like._ways:
+        if like is not None and like._ways:
             self.limit, self.doubt, self.temperature = like.limit, like.doubt, like.temperature
             self._usual = like._usual
             self._ways = [way.of(self.rows) for way in like._ways]

@@ -163,7 +163,8 @@ def test_teaching_makes_a_new_recognizer_and_can_be_taken_back(nearest_run):
     back = train_nearest.without_last_clip(taught)
     assert back.run.labels == known.run.labels
     clip = frames[:, :70, :92]
-    assert back.predict(clip).streams["rgb"] == pytest.approx(known.predict(clip).streams["rgb"])
+    expected = known.predict(clip).streams["rgb"]
+    assert back.predict(clip).streams["rgb"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_an_empty_data_set_opens_and_learns(tmp_path):

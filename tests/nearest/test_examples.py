@@ -184,9 +184,10 @@ def test_many_examples_take_one_more_without_finding_out_anew():
     np.testing.assert_allclose(taught.distances(query), whole.distances(query), rtol=1e-4)
 
 
-def test_a_file_gives_back_the_same_answers(tmp_path):
+def test_a_file_gives_back_the_same_answers_without_finding_out_anew(tmp_path, monkeypatch):
     comparer = comparison()
     files.save(tmp_path / "rgb.npz", comparer.examples)
+    monkeypatch.delattr(Examples, "_fit")
     other = files.Comparison("rgb", files.load(tmp_path / "rgb.npz", 3), HEIGHT, WIDTH)
     clip = path("circle", moved=(2, 1))
     np.testing.assert_array_equal(answer(other, clip), answer(comparer, clip))
