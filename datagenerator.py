@@ -1,6 +1,6 @@
 """Feeds stored frames or flow to Keras, clip by clip, batch by batch.
 
-    sequence = ClipSequence(clips, labels, "rgb", (224, 224), batch_size=4, seed=0, augment=True)
+    sequence = ClipSequence(clips, labels, "rgb", (224, 224), batch_size=4, seed=0, augment="weak")
     model.fit(sequence, shuffle=False)
 
 Order and augmentation depend on nothing but the seed, the epoch and the clip, so an epoch can be
@@ -10,7 +10,8 @@ repeated exactly.
 import keras
 import numpy as np
 
-from common.network_input import stream_input
+from common.network_input import mirrored, stream_input
+from feeding.augmentation import vary
 from opticalflow import load_clip
 
 TIME_SHIFT_RANGE = 0.1  # of the clip's length
@@ -28,9 +29,9 @@ class ClipSequence(keras.utils.PyDataset):
         input_size: (height, width) that the network sees.
         batch_size: clips per batch; the last batch of an epoch may be smaller.
         seed: of the shuffling and the augmentation; None keeps the order of `clips`.
-        augment: move the crop, begin a little earlier or later and, for RGB, change the
-            brightness a little.
-        flip: mirror half of the clips; only where signs keep their meaning.
+        augment: one of `augmentation.AUGMENTATIONS`. "weak": move the crop, begin a little earlier
+            or later and, for RGB, change the brightness a little. "strong": `augmentation.vary`.
+        flip: mirror half of the clips; only where signs keep their meaning; not with "none".
         first_epoch: epoch to begin with.
         workers: threads that read ahead.
         multiple_of: every batch has a multiple of so many clips, for devices that share it; the
@@ -48,7 +49,7 @@ class ClipSequence(keras.utils.PyDataset):
         input_size,
         batch_size,
         seed=None,
-        augment=False,
+        augment="none",
         flip=False,
         first_epoch=0,
         workers=1,
@@ -99,9 +100,12 @@ class ClipSequence(keras.utils.PyDataset):
 
     def _input(self, clip_number):
         clip = self._load(clip_number)
+        random = np.random.default_rng([self.seed or 0, self.epoch, clip_number])
+        if self.augment == "strong":
+            seen, _ = vary(self.stream, clip, *self.input_size, random)
+            return mirrored(self.stream, seen) if self._is_flipped(random) else seen
         settings = {}
-        if self.augment:
-            random = np.random.default_rng([self.seed or 0, self.epoch, clip_number])
+        if self.augment == "weak":
             most = int(len(clip) * TIME_SHIFT_RANGE)
             clip = shift_in_time(clip, random.integers(-most, most + 1))
             # The narrower margin in both directions keeps the signer in view.
@@ -109,8 +113,11 @@ class ClipSequence(keras.utils.PyDataset):
             settings["offset"] = tuple(random.integers(-margin, margin + 1, 2))
             if self.stream == "rgb":
                 settings["brightness"] = random.uniform(-BRIGHTNESS_RANGE, BRIGHTNESS_RANGE)
-            settings["flip"] = self.flip and random.random() < 0.5
+            settings["flip"] = self._is_flipped(random)
         return stream_input(self.stream, clip, *self.input_size, **settings)
+
+    def _is_flipped(self, random):
+        return self.flip and random.random() < 0.5
 
     def _load(self, clip_number):
         """Stored uint8 frames or flow codes, `(num_frames, height, width, channels)`."""

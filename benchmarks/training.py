@@ -206,7 +206,7 @@ def read_clips(clips, preset, stream, batch_size, threads):
     from datagenerator import ClipSequence
 
     sequence = ClipSequence(
-        clips, ["sign"], stream, preset.input_size, batch_size, seed=0, augment=True, flip=True
+        clips, ["sign"], stream, preset.input_size, batch_size, seed=0, augment="weak", flip=True
     )
 
     def read_all():

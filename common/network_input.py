@@ -35,7 +35,8 @@ def rgb_input(frames, height, width, offset=(0, 0), brightness=0.0, flip=False):
     """
     _check(frames, CHANNELS["rgb"], np.uint8)
     rgb = crop(frames, height, width, offset)[..., ::-1]
-    rgb = (rgb[:, :, ::-1] if flip else rgb) * np.float32(1 / HALF_RANGE) - np.float32(1)
+    rgb = rgb * np.float32(1 / HALF_RANGE) - np.float32(1)
+    rgb = mirrored("rgb", rgb) if flip else rgb
     return np.clip(rgb + np.float32(brightness), -1, 1) if brightness else rgb
 
 
@@ -56,7 +57,13 @@ def flow_input(flow, height, width, offset=(0, 0), flip=False):
     _check(flow, CHANNELS["flow"], np.uint8, np.float32)
     flow = crop(flow, height, width, offset)
     flow = restore_flow(flow if flow.dtype == np.uint8 else quantise_flow(flow))
-    return flow[:, :, ::-1] * np.array([-1, 1], np.float32) if flip else flow
+    return mirrored("flow", flow) if flip else flow
+
+
+def mirrored(stream, clip):
+    """What a network sees of a clip, `(num_frames, height, width, channels)`, left for right."""
+    flipped = clip[:, :, ::-1]
+    return flipped * np.array([-1, 1], np.float32) if stream == "flow" else flipped
 
 
 def quantise_flow(flow):

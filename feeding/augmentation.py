@@ -10,6 +10,7 @@ import numpy as np
 
 from common.network_input import CHANNELS, HALF_RANGE, restore_flow
 
+AUGMENTATIONS = ("none", "weak", "strong")  # of training clips; what is here is the strong one
 # Natural logarithms of factors that are equally likely.
 ZOOM, STRETCH, RATE, GAIN, TINT = 0.25, 0.08, 0.3, 0.4, 0.15
 TURN_DEGREES = 6

@@ -7,6 +7,7 @@ import frame
 import opticalflow
 from common import network_input
 from datagenerator import ClipSequence
+from feeding import augmentation
 from tests.helpers import TINY
 
 LABELS = ["left", "right"]
@@ -41,7 +42,7 @@ def test_inputs_are_what_prediction_sees(stored_dataset):
 
 
 def test_same_seed_and_epoch_repeat_exactly(stored_dataset):
-    settings = {"seed": 5, "augment": True, "flip": True}
+    settings = {"seed": 5, "augment": "weak", "flip": True}
     one, other = (make_sequence(stored_dataset, **settings) for _ in range(2))
     one.on_epoch_end()
     other.epoch = 1
@@ -71,7 +72,7 @@ def test_labels_stay_with_their_clips_when_shuffled(stored_dataset):
 
 def test_augmentation_moves_the_crop_and_changes_brightness(stored_dataset):
     plain = make_sequence(stored_dataset, seed=0)[0][0]
-    changed = make_sequence(stored_dataset, seed=0, augment=True)[0][0]
+    changed = make_sequence(stored_dataset, seed=0, augment="weak")[0][0]
     assert changed.shape == plain.shape and np.abs(changed).max() <= 1
     # the dark ground in a corner of the first frame
     shift = (changed - plain)[:, 0, 0, 0, 0]
@@ -79,7 +80,9 @@ def test_augmentation_moves_the_crop_and_changes_brightness(stored_dataset):
 
 
 def test_flipping_reverses_half_of_the_motion(stored_dataset):
-    sequence = make_sequence(stored_dataset, "flow", seed=0, augment=True, flip=True, batch_size=8)
+    sequence = make_sequence(
+        stored_dataset, "flow", seed=0, augment="weak", flip=True, batch_size=8
+    )
     wrong = 0
     for epoch in range(6):
         sequence.epoch = epoch
@@ -87,6 +90,31 @@ def test_flipping_reverses_half_of_the_motion(stored_dataset):
         moves_right = inputs[:, 1:, 8:24, 8:24, 0].mean(axis=(1, 2, 3)) > 0
         wrong += np.sum(moves_right != (labels[:, 1] == 1))
     assert 12 <= wrong <= 36
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_strong_augmentation_is_what_another_camera_sees(stored_dataset, stream):
+    sequence = make_sequence(stored_dataset, stream, seed=0, augment="strong")
+    clip = sequence.clips[sequence._order()[0]]
+    stored = opticalflow.load_clip(stream, clip.path)
+    random = np.random.default_rng([0, 0, sequence._order()[0]])
+    expected, _ = augmentation.vary(stream, stored, 32, 32, random)
+    assert np.array_equal(sequence[0][0][0], expected)
+
+
+def test_strong_augmentation_mirrors_half_of_the_clips(stored_dataset):
+    straight, flipped = (
+        make_sequence(stored_dataset, "flow", seed=0, augment="strong", flip=flip, batch_size=8)
+        for flip in (False, True)
+    )
+    number = 0
+    for epoch in range(6):
+        straight.epoch = flipped.epoch = epoch
+        for clip, other in zip(straight[0][0], flipped[0][0], strict=True):
+            is_mirrored = np.array_equal(other, network_input.mirrored("flow", clip))
+            assert is_mirrored or np.array_equal(other, clip)
+            number += is_mirrored
+    assert 12 <= number <= 36
 
 
 def test_reading_ahead_with_threads_gives_the_same_batches(stored_dataset):

@@ -23,6 +23,7 @@ from common.command_line import (
 )
 from common.network_input import STREAMS
 from common.presets import PRESETS, Preset
+from feeding.augmentation import AUGMENTATIONS
 
 
 def number_of_gpus(text):
@@ -68,8 +69,12 @@ class TrainingOptions(RunOptions):
         SHARE_TO_HALF,
         metavar="F",
     )
-    augment: bool = option(
-        True, "move the crop and change the brightness of training clips", is_recorded=True
+    augment: str = option(
+        "weak",
+        "change training clips a little: where the crop lies, when it begins, how bright it is; "
+        "strong: as another camera would have seen another performance",
+        choices=AUGMENTATIONS,
+        is_recorded=True,
     )
     flip: bool = option(
         False, "mirror half of the training clips: signs must survive it", is_recorded=True

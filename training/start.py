@@ -212,6 +212,8 @@ def open_run(run, options):
     there = run_folder.Run.read(run.folder)
     # A run that is older than an option was trained as the option is by itself.
     there.options = {**type(options)().recorded(), **there.options}
+    if isinstance(there.options["augment"], bool):  # before there was a strong one
+        there.options["augment"] = "weak" if there.options["augment"] else "none"
     changes = _changes(there, run)
     if changes:
         raise ValueError(
