@@ -143,7 +143,8 @@ def test_signs_are_taught_answered_refused_taken_back_and_still_known(demo, tmp_
 
     program = demo("clap")
     answer = ask(program, "clap")
-    assert not answer["sure"] and answer["unknown"] > 0.5
+    # With one clip each of two signs, 0.48 to 0.6, depending on where the film is; known ones: 0.3.
+    assert not answer["sure"] and answer["unknown"] > 0.35
     teach(program, "clap", ["c", "l", "space", "1"])
     assert (train / "cl 1" / "0001.avi").is_file()
     program.press("u")
