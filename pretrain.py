@@ -52,10 +52,10 @@ class PretrainingOptions(RunOptions):
         None, "folder below data_set/ with clips to use", of_default="clips are drawn"
     )
     preset: str = option("laptop", "frames and sizes", choices=sorted(PRESETS))
-    signs: int = option(1000, "invented signs", COUNT)
-    clips: int = option(6, "clips of each of them", COUNT)
+    signs: int = option(700, "invented signs", COUNT)
+    clips: int = option(8, "clips of each of them", COUNT)
     people: int = option(400, "drawn people who perform them", COUNT)
-    epochs: int = option(8, "how often each clip is seen", COUNT)
+    epochs: int = option(9, "how often each clip is seen", COUNT)
     batch_size: int = option(8, "clips per step", COUNT)
     learning_rate: float = option(1e-3, "of Adam, at its highest", POSITIVE)
     seed: int = option(0, "same seed, same clips", COUNT_OR_0)

@@ -1,9 +1,8 @@
 """Trains one stream to tell signs apart that nobody will ask for: its features are what is wanted.
 
-The sign is told by the angle between a clip's features, all steps beside each other, and one
-direction per sign, so that features of signs that were never seen can be compared the same way
-(normalised softmax: Wang et al., "NormFace", 2017). At every step a second head must know where the
-hands are and how they are shaped, which keeps in the features what the next sign may need.
+Every step of the features scores the signs, and the scores are averaged over time. At every step a
+second head must know where the hands are and how they are shaped, which keeps in the features what
+the next sign may need.
 """
 
 import time
@@ -15,8 +14,8 @@ import model_i3d
 from common.network_input import CHANNELS
 from pretraining.sequence import MOMENTS, VariedSequence
 
-SHARPNESS = 16.0  # of the softmax over cosines
-SIGN_WEIGHT, HANDS_WEIGHT = 0.25, 20.0
+DROPOUT = 0.2  # share of features that is dropped before the signs' head
+SIGN_WEIGHT, HANDS_WEIGHT = 0.3, 20.0
 HUBER = 0.5  # in the units of the hands
 WARM_UP_SHARE = 0.05  # of all steps, in which the learning rate rises to its highest
 
@@ -39,11 +38,9 @@ def build(preset, stream, num_signs, num_hands):
         subtract_mean=preset.subtract_mean and stream == "rgb",
     )
     steps = layers.Reshape((base.output_shape[1], base.output_shape[-1]))(base.output)
-    features = layers.BatchNormalization(center=False, scale=False)(layers.Flatten()(steps))
-    cosines = layers.Dense(
-        num_signs, use_bias=False, kernel_constraint=keras.constraints.UnitNorm(axis=0)
-    )(layers.UnitNormalization()(features))
-    heads = {"sign": layers.Softmax(name="sign")(layers.Rescaling(SHARPNESS)(cosines))}
+    scores = layers.Dense(num_signs)(layers.Dropout(DROPOUT)(steps))
+    average = layers.GlobalAveragePooling1D()(scores)
+    heads = {"sign": layers.Softmax(name="sign")(average)}
     if num_hands:
         heads["hands"] = layers.Dense(len(MOMENTS) * num_hands, name="hands")(steps)
     return base, keras.Model(base.input, heads)
