@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from common.network_input import mirrored, stream_input
-from feeding.augmentation import vary
+from feeding.augmentation import AUGMENTATIONS, vary
 from opticalflow import load_clip
 
 TIME_SHIFT_RANGE = 0.1  # of the clip's length
@@ -38,7 +38,8 @@ class ClipSequence(keras.utils.PyDataset):
             last clips of an epoch are left out for that. `batch_size` must be such a multiple.
 
     Raises:
-        ValueError: there are no clips, or one has a label that is not in `labels`.
+        ValueError: there are no clips, or one has a label that is not in `labels`; or there is no
+            such augmentation.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class ClipSequence(keras.utils.PyDataset):
             raise ValueError(f"Clips of unknown signs: {', '.join(unknown[:5])}")
         if not clips:
             raise ValueError("No clips.")
+        if augment not in AUGMENTATIONS:
+            raise ValueError(f"augment is one of {', '.join(AUGMENTATIONS)}. Received: {augment}")
         if len(clips) < multiple_of:
             raise ValueError(f"Too few clips for {multiple_of} devices. Found: {len(clips)}.")
         self.labels = list(labels)

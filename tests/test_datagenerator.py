@@ -102,6 +102,11 @@ def test_strong_augmentation_is_what_another_camera_sees(stored_dataset, stream)
     assert np.array_equal(sequence[0][0][0], expected)
 
 
+def test_an_augmentation_that_there_is_not_is_refused(stored_dataset):
+    with pytest.raises(ValueError, match="augment is one of none, weak, strong"):
+        make_sequence(stored_dataset, augment=True)
+
+
 def test_strong_augmentation_mirrors_half_of_the_clips(stored_dataset):
     straight, flipped = (
         make_sequence(stored_dataset, "flow", seed=0, augment="strong", flip=flip, batch_size=8)
