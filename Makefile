@@ -36,7 +36,7 @@ clean:
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || $(MAKE) --no-print-directory headless
 	@touch $@
 
-.venv/installed-dev: .venv/installed requirements-dev.txt requirements-web.txt
+.venv/installed-dev: .venv/installed requirements-dev.txt requirements-web.txt requirements-cluster.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 

@@ -16,10 +16,11 @@ from common import command_line  # isort: split
 import predict
 from common import dataset as data
 from common import disk, stage
+from common.class_list import read_signers
 from evaluation import comparison, results
 from evaluation.baseline import nearest_clips
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
-from evaluation.metrics import metrics, score, score_nearest
+from evaluation.metrics import metrics, of_new_people, score, score_nearest
 from inference import run_folder
 from training import start
 
@@ -67,6 +68,9 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
         "clips": start.digest_of_videos(run.clips_of(stored), clips[split]),
         "streams": {name: metrics(values, classes) for name, values in scores.items()},
     }
+    signers = read_signers(run.clips_of().clip_file)
+    if people := of_new_people(signers, clips["train"], clips[split], scores["fused"], classes):
+        result["new_people"] = people
     if unknown:
         result["unknown"] = unknown
     elif split != "train":
@@ -184,6 +188,11 @@ def print_metrics(run, split, result):
         print(f"fusion: {run.fusion_weight:.2f} rgb + {1 - run.fusion_weight:.2f} flow")
     if results.is_guessing(run, result):
         print("That is no better than guessing.")
+    if people := result.get("new_people"):
+        print(
+            f"people of whom no clip was trained on: {people['top1']:.3f} of "
+            f"{people['num_videos']} clips of {people['num_people']} people"
+        )
     _print_unknown(result)
     _print_baseline(run, result)
 

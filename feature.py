@@ -19,6 +19,7 @@ import io
 
 import numpy as np
 
+from cluster import connection
 from common import dataset as data
 from common import disk, network_input, stage
 from common.command_line import COUNT_OR_0, quote
@@ -29,7 +30,6 @@ from inference.extractor import (
     HOG_HOF,
     ClipBatches,
     Descriptor,
-    build_network,
     find_weights,
     refuse_unasked_random,
 )
@@ -87,6 +87,8 @@ def extract_features(
     )
     name = f"feature {stream}"
     stage.remove_orphans(name, folder, jobs)
+    if stage.is_elsewhere():
+        return stage.run(name, write_one, jobs, folder)
     with concurrent.futures.ThreadPoolExecutor(workers * THREADS_PER_WORKER) as threads:
         return stage.run(
             name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
@@ -97,7 +99,7 @@ def _maker(preset, stream, extractor, weights, seed):
     """What `write_features` asks for the features of a clip."""
     if extractor == HOG_HOF:
         return Descriptor(stream)
-    return ClipBatches(functools.partial(build_network, preset, stream, extractor, weights, seed))
+    return ClipBatches(preset, stream, extractor, weights, seed)
 
 
 def seen_size(preset, extractor):
@@ -224,7 +226,7 @@ def write_features(source, partial, stream, preset, batches, size):
 
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
-    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS})
+    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS, **connection.OPTIONS})
     parser.add_argument(
         "--extractor", choices=EXTRACTORS, default="mobilenet", help="default: mobilenet"
     )
@@ -241,7 +243,8 @@ def main(argv=None):
     dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     streams = STREAMS if args.stream == "both" else (args.stream,)
     settings = args.extractor, args.weights, args.seed, args.workers, args.rebuild
-    reports = [extract_features(dataset, stream, *settings) for stream in streams]
+    with connection.used(args.cluster):
+        reports = [extract_features(dataset, stream, *settings) for stream in streams]
     return max(report.exit_status for report in reports)
 
 

@@ -22,6 +22,7 @@ import warnings
 import cv2
 import numpy as np
 
+from cluster import connection
 from common import dataset as data
 from common import disk, stage
 from common.video import (
@@ -233,13 +234,14 @@ def _spread(values, form):
 
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
-    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS})
+    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS, **connection.OPTIONS})
     parser.add_argument("--info", action="store_true", help="only print a table of the videos")
     args = parser.parse_args(argv)
     dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     if args.info:
         return describe_videos(dataset, args.workers)
-    status = extract_frames(dataset, args.workers, args.rebuild).exit_status
+    with connection.used(args.cluster):
+        status = extract_frames(dataset, args.workers, args.rebuild).exit_status
     print(f"Next: python opticalflow.py {dataset.flags()}")
     return status
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 import frame
+from cluster import connection
 from common import dataset as data
 from common import disk, stage
 from common.network_input import FLOW_BOUND_PX, quantise_flow, restore_flow
@@ -335,7 +336,7 @@ def _color_wheel():
 
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
-    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS})
+    command_line.add_flags(parser, {**data.OPTIONS, **stage.OPTIONS, **connection.OPTIONS})
     parser.add_argument(
         "--algorithm", choices=ALGORITHMS, default="tvl1", help="flow method (default: tvl1)"
     )
@@ -349,7 +350,8 @@ def main(argv=None):
     dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     if args.show:
         return show(dataset, args.show)
-    status = extract_flow(dataset, args.algorithm, args.workers, args.rebuild).exit_status
+    with connection.used(args.cluster):
+        status = extract_flow(dataset, args.algorithm, args.workers, args.rebuild).exit_status
     print(f"Next: python train_i3d.py {dataset.flags()}")
     return status
 

@@ -10,6 +10,7 @@ from common import command_line  # isort: split
 import evaluate
 import feature
 import train_nearest
+from cluster import connection
 from common import dataset as data
 from common.presets import NEAREST_PRESETS
 from inference.extractor import HOG_HOF
@@ -37,11 +38,13 @@ def main(argv=None):
     parser = command_line.make_parser(__doc__)
     parser.add_argument("--from", dest="first", choices=STAGES, default=STAGES[0], help="stage")
     options_class = train_nearest.NearestOptions
-    flags = {**data.OPTIONS, **command_line.options_of(options_class)}
+    options = command_line.options_of(options_class)
+    flags = {**data.OPTIONS, **options, **connection.OPTIONS}
     command_line.add_flags(parser, flags, dataset="toysigns")
     args = parser.parse_args(argv)
     dataset = data.Dataset(args.dataset, args.preset, presets=NEAREST_PRESETS, stored=args.stored)
-    return run_pipeline(dataset, command_line.from_flags(options_class, args), args.first)
+    with connection.used(args.cluster):
+        return run_pipeline(dataset, command_line.from_flags(options_class, args), args.first)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from chalearn import label_list, video_source
 from chalearn.sorting_plan import Plan
+from cluster import connection
 from common import class_list, stage
 from common import dataset as data
 from common.command_line import SHARE_TO_HALF
@@ -267,7 +268,8 @@ def _print_splits(dataset):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"], **stage.OPTIONS})
+    options = {"dataset": data.OPTIONS["dataset"], **stage.OPTIONS, **connection.OPTIONS}
+    command_line.add_flags(parser, options)
     parser.add_argument(
         "--source",
         metavar="DIR",
@@ -298,7 +300,8 @@ def main(argv=None):
     )
     flags = vars(parser.parse_args(argv))
     dataset = data.Dataset(flags.pop("dataset"))
-    report = prepare(dataset, **flags)
+    with connection.used(flags.pop("cluster")):
+        report = prepare(dataset, **flags)
     _print_splits(dataset)
     print(f"Next: python frame.py {dataset.flags()}")
     return report.exit_status

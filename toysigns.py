@@ -85,6 +85,7 @@ from common import command_line  # isort: split
 import argparse
 import zipfile
 
+from cluster import connection
 from common import disk, stage
 from common.class_list import Sign, write_class_file
 from common.command_line import COUNT, COUNT_OR_0, quote
@@ -222,7 +223,7 @@ def _write_zip(path, folder, clips):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options = {"dataset": OPTIONS["dataset"], **stage.OPTIONS}
+    options = {"dataset": OPTIONS["dataset"], **stage.OPTIONS, **connection.OPTIONS}
     command_line.add_flags(parser, options, dataset="toysigns")
     parser.add_argument(
         "--seed", type=COUNT_OR_0, default=0, help="same seed, same bytes (default: 0)"
@@ -237,9 +238,10 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     dataset = Dataset(args.dataset)
-    report = make_dataset(
-        dataset, args.seed, tuple(args.clips_per_sign), args.workers, args.rebuild
-    )
+    with connection.used(args.cluster):
+        report = make_dataset(
+            dataset, args.seed, tuple(args.clips_per_sign), args.workers, args.rebuild
+        )
     if not report.failed:
         print(
             f"Zips and label lists are in {dataset.video_dir}. "

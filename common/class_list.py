@@ -1,4 +1,7 @@
-"""Signs and the class.csv that lists them: class,name,category."""
+"""Signs and the class.csv that lists them: class,name,category.
+
+Beside it may lie clip.csv, which says who signs: split,class,video,signer.
+"""
 
 import csv
 import dataclasses
@@ -8,6 +11,8 @@ import unicodedata
 from pathlib import Path
 
 from common import disk
+
+CLIP_COLUMNS = ("split", "class", "video", "signer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,3 +99,27 @@ def write_class_file(path, signs):
     writer.writerow(["class", "name", "category"])
     writer.writerows([sign.label, sign.name, sign.category] for sign in signs)
     disk.write_atomically(Path(path), text.getvalue())
+
+
+def read_signers(path):
+    """{(split, class, video): signer} of a clip.csv; {} where there is none.
+
+    Raises:
+        ValueError: it has other columns.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if rows and not set(CLIP_COLUMNS) <= set(rows[0]):
+        raise ValueError(f"{path}, line 1: expected the header {','.join(CLIP_COLUMNS)}.")
+    return {tuple(same_form(row[name]) for name in CLIP_COLUMNS[:3]): row["signer"] for row in rows}
+
+
+def write_signers(path, signers):
+    """Writes {(split, class, video): signer} to a clip.csv."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CLIP_COLUMNS)
+    writer.writerows([*place, signer] for place, signer in sorted(signers.items()))
+    disk.write_atomically(path, text.getvalue())

@@ -1,6 +1,7 @@
 """Data sets: the folder layout, class lists and splits. The only place that knows a path.
 
     data_set/<dataset>/class.csv                                  class,name,category
+    data_set/<dataset>/clip.csv                                   split,class,video,signer
     data_set/<dataset>/<split>/<class>/<video>.avi|mp4|...        split = train | val | test
     data_temp/<dataset>/<preset>/frame/<split>/<class>/<video>/frame0000.jpg
     data_temp/<dataset>/<preset>/oflow/<split>/<class>/<video>/flow0000.jpg
@@ -8,7 +9,7 @@
     model/<run>/                                                  see inference/run_folder.py
 
 All paths are relative to the folder that the command is started in. Any folder
-`data_set/<name>/train/<class>/` with videos in it is a data set; `class.csv` is optional.
+`data_set/<name>/train/<class>/` with videos in it is a data set; both `.csv` are optional.
 """
 
 import dataclasses
@@ -85,6 +86,10 @@ class Dataset:
     @property
     def class_file(self):
         return self.video_dir / "class.csv"
+
+    @property
+    def clip_file(self):
+        return self.video_dir / "clip.csv"
 
     @property
     def temp_dir(self):

@@ -41,7 +41,12 @@ OPTIONS = {
     "rebuild": Option(False, "delete this stage's output and make it anew"),
 }
 DISK_FULL, FAILED = "disk full", "failed"
+_ELSEWHERE = []  # the executor that `elsewhere` names, at the end
 DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+class WorkerDiedError(Exception):
+    """What worked on a job died, more than once; an executor says so of the one job."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +104,8 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
         jobs: list of `Job`.
         output: the stage's folder; holds the partial results on the way.
         workers: number of processes, by default one per core; 1 works in this process.
-        executor: any `concurrent.futures.Executor` instead of own processes, for example
-            `dask.distributed.Client(...).get_executor()`; the folders must be reachable from there.
+        executor: any `concurrent.futures.Executor` instead of own processes; by default that of
+            `elsewhere`, if any.
         bytes_per_job: expected size of a result; checked against the free disk beforehand.
 
     Returns:
@@ -110,6 +115,9 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
         disk.DiskFullError: at the start where the results will not fit, or on the way.
     """
     started = time.monotonic()
+    if executor is None and _ELSEWHERE:
+        executor = _ELSEWHERE[-1]
+        workers = executor.num_workers
     todo = [job for job in jobs if not _is_done(job)]
     report = Report(stage, output, skipped=len(jobs) - len(todo))
     workers = min(workers or num_cores(), max(len(todo), 1))
@@ -121,6 +129,21 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
     report.seconds = time.monotonic() - started
     report.print()
     return report
+
+
+@contextlib.contextmanager
+def elsewhere(executor):
+    """Within, every `run` that names no executor uses this one; it knows its `num_workers`."""
+    _ELSEWHERE.append(executor)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.pop()
+
+
+def is_elsewhere():
+    """Whether jobs are done by other processes than those of this machine's stage."""
+    return bool(_ELSEWHERE)
 
 
 def remove_orphans(stage, output, jobs):
@@ -345,6 +368,8 @@ def _in_executor(executor, do, tasks, workers, suspects):
             except concurrent.futures.BrokenExecutor:
                 suspects += [task, *pending.values()]
                 return
+            except WorkerDiedError as error:
+                outcome = task[0].label, FAILED, str(error)
             yield outcome
 
 

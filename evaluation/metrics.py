@@ -46,6 +46,31 @@ def metrics(scores, classes):
     }
 
 
+def of_new_people(signers, train, judged, scores, classes):
+    """How often clips of people are named right of whom there is no training clip.
+
+    Args:
+        signers: {(split, class, video): who signs}, see `class_list.read_signers`.
+        train, judged: lists of `dataset.Clip`.
+        scores: float `(num_judged, num_classes)`.
+        classes: int `(num_judged,)`.
+
+    Returns:
+        {"num_people", "num_videos", "top1"}; None where nobody is known to be new.
+    """
+    known = {signers.get(clip.place().parts) for clip in train}
+    people = [signers.get(clip.place().parts) for clip in judged]
+    is_new = np.array([person is not None and person not in known for person in people])
+    if None in known or not is_new.any():
+        return None
+    right = scores.argmax(axis=1) == classes
+    return {
+        "num_people": len({person for person, new in zip(people, is_new, strict=True) if new}),
+        "num_videos": int(is_new.sum()),
+        "top1": float(right[is_new].mean()),
+    }
+
+
 def score_nearest(recognizer, clips):
     """`score` of a run of the nearest clip, and how many clips it takes for none of its signs.
 

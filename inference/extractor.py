@@ -1,6 +1,7 @@
 """What makes features of frames or clips, so that a new top trains on them in seconds."""
 
 import concurrent.futures
+import functools
 import queue
 import threading
 
@@ -105,15 +106,18 @@ class ClipBatches:
     """A network for clips that several threads ask for: what has gathered is computed at once.
 
     Args:
-        build: returns the network, a `keras.Model` of `build_network`; called once, when the first
-            clip comes.
+        settings: of `build_network`, which is called once, when the first clip comes.
     """
 
-    def __init__(self, build):
-        self._build = build
+    def __init__(self, *settings):
+        self._settings = settings
         self._network = None
         self._waiting = queue.SimpleQueue()
         self._computing = threading.Lock()
+
+    def __reduce__(self):
+        """Another process, which it is sent to, builds the network once for all clips."""
+        return _of_this_process, self._settings
 
     def open(self):
         """Builds the network where that has not happened yet.
@@ -121,7 +125,7 @@ class ClipBatches:
         Raises:
             ValueError: the weights do not fit.
         """
-        self._network = self._network or self._build()
+        self._network = self._network or build_network(*self._settings)
 
     def features(self, clip):
         """Features of one clip.
@@ -153,6 +157,9 @@ class ClipBatches:
             return
         for (_, answer), values in zip(gathered, features, strict=True):
             answer.set_result(values)
+
+
+_of_this_process = functools.lru_cache(maxsize=2)(ClipBatches)
 
 
 def clip_features(network, clips):

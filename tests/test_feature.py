@@ -12,6 +12,7 @@ import opticalflow
 import toysigns
 from common import dataset as data
 from common import network_input
+from inference.extractor import build_network
 from tests.helpers import run_script
 
 
@@ -34,7 +35,7 @@ def files(dataset):
 
 
 def network_answer(dataset, clip, extractor):
-    network = feature.build_network(dataset.preset, "flow", extractor, "none")
+    network = build_network(dataset.preset, "flow", extractor, "none")
     stored = opticalflow.load_clip("flow", clip.path)
     inputs = network_input.stream_input("flow", stored, *dataset.preset.input_size)
     return network, inputs

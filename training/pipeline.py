@@ -6,8 +6,9 @@ import frame
 import opticalflow
 import prepare_chalearn
 import toysigns
+from cluster import connection
 from common import dataset as data
-from common.command_line import make_parser, quote
+from common.command_line import add_flags, make_parser, quote
 from common.presets import PRESETS
 from training.options import add_arguments, from_arguments
 from training.run import run_dir
@@ -147,8 +148,10 @@ def run_command(argv, docstring, stage_names, options_class, run_pipeline, prese
     first = stage_names[0]
     parser.add_argument("--from", dest="first", choices=stage_names, default=first, help="stage")
     add_arguments(parser, options_class, dataset="toysigns")
+    add_flags(parser, connection.OPTIONS)
     args = parser.parse_args(argv)
-    return run_pipeline(*from_arguments(args, options_class, presets), args.first)
+    with connection.used(args.cluster):
+        return run_pipeline(*from_arguments(args, options_class, presets), args.first)
 
 
 def _refuse_one_sign(dataset):

@@ -1,0 +1,1 @@
+"""The jobs of a stage on a Dask cluster. Uses `common/`."""

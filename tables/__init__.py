@@ -1,0 +1,1 @@
+"""Tables of videos, of any data set: what they say, and the videos meant. Uses `common/`."""

@@ -1,0 +1,242 @@
+"""Stages on a real Dask cluster: a scheduler and two workers, processes of this machine."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.helpers import ENVIRONMENT, ROOT, run_script
+
+pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+
+CLIPS = ("--clips-per-sign", 2, 1, 1)
+STAGES = (
+    ("prepare_chalearn.py", "--dataset", "toysigns"),
+    ("frame.py", "--dataset", "toysigns"),
+    ("opticalflow.py", "--dataset", "toysigns"),
+    ("feature.py", "--dataset", "toysigns", "--extractor", "hog_hof"),
+)
+SECONDS = 60
+
+
+def tree(folder):
+    """{path: bytes} of all results; stamps hold the times of their sources."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in paths
+        if not path.name.endswith("source.json")
+    }
+
+
+def run(*command, **settings):
+    return run_script(*command, timeout=3 * SECONDS, **settings)
+
+
+def until(condition, what):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+class Cluster:
+    """A scheduler, and workers that are started in a folder with the project's code."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.file = folder / "scheduler.json"
+        self.scheduler, self.workers = None, []
+        self.start_scheduler()
+
+    def start_scheduler(self):
+        self.file.unlink(missing_ok=True)
+        place = ("--host", "127.0.0.1", "--port", 0)
+        self.scheduler = self._start("dask_scheduler", self.folder, *place)
+        until(self.file.is_file, "the scheduler")
+
+    def start_worker(self, code=ROOT):
+        more = ("--nthreads", 1, "--no-nanny", "--local-directory", self.folder)
+        self.workers.append(self._start("dask_worker", code, *more))
+
+    def close(self):
+        for process in [*self.workers, self.scheduler]:
+            process.kill()
+            process.wait()
+
+    def _start(self, module, folder, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{module}", "--no-dashboard"]
+        command += ["--scheduler-file", self.file, *arguments]
+        log = (self.folder / f"{module}.log").open("ab")
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return subprocess.Popen(
+            list(map(str, command)), cwd=folder, env=environment, stdout=log, stderr=log
+        )
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def two_workers(cluster):
+    for _ in range(2):
+        cluster.start_worker()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def local_tree(tmp_path_factory):
+    """The folder of a data set whose every stage ran here."""
+    root = tmp_path_factory.mktemp("local")
+    run("toysigns.py", *CLIPS, cwd=root, check=0)
+    for script, *flags in STAGES:
+        run(script, *flags, cwd=root, check=0)
+    return root
+
+
+@pytest.fixture
+def videos(local_tree, tmp_path):
+    """A folder with the videos alone."""
+    shutil.copytree(local_tree / "data_set", tmp_path / "data_set")
+    return tmp_path
+
+
+@contextlib.contextmanager
+def started(script, *flags, cwd):
+    """A script that runs beside the test."""
+    command = [sys.executable, str(ROOT / script), *map(str, flags)]
+    with subprocess.Popen(
+        command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def some_results(root, stage="frame"):
+    """Whether a stage has made a few results, and has more to do."""
+    return len(list((root / "data_temp").glob(f"toysigns/*/{stage}/*/*/*"))) >= 3
+
+
+def test_every_stage_gives_the_bytes_of_a_local_run(two_workers, local_tree, tmp_path):
+    flags = ("--cluster", two_workers.file)
+    run("toysigns.py", *CLIPS, *flags, cwd=tmp_path, check=0)
+    for script, *more in STAGES:
+        result = run(script, *more, *flags, cwd=tmp_path, check=0)
+        assert "cluster: 2 threads at tcp://127.0.0.1" in result.stderr
+    assert tree(tmp_path) == tree(local_tree)
+    again = run(*STAGES[1], *flags, cwd=tmp_path, check=0)
+    assert "0 done, 32 skipped, 0 failed" in again.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES[1:3])
+def test_a_worker_that_is_killed_costs_nothing_but_time(two_workers, local_tree, videos, stage):
+    if stage is STAGES[2]:
+        shutil.copytree(local_tree / "data_temp", videos / "data_temp")
+        shutil.rmtree(videos / "data_temp" / "toysigns" / "laptop" / "oflow")
+    name = {"frame.py": "frame", "opticalflow.py": "oflow"}[stage[0]]
+    with started(*stage, "--cluster", two_workers.file, cwd=videos) as process:
+        until(lambda: some_results(videos, name), "results")
+        two_workers.workers[0].kill()
+        output, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, output + errors
+    folder = videos / "data_temp" / "toysigns" / "laptop" / name
+    assert tree(folder) == tree(local_tree / folder.relative_to(videos))
+
+
+def test_a_worker_that_stands_still_for_a_while_does_no_harm(two_workers, local_tree, videos):
+    with started(*STAGES[1], "--cluster", two_workers.file, cwd=videos) as process:
+        until(lambda: some_results(videos), "results")
+        two_workers.workers[0].send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        two_workers.workers[0].send_signal(signal.SIGCONT)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    folder = videos / "data_temp" / "toysigns" / "laptop" / "frame"
+    assert tree(folder) == tree(local_tree / folder.relative_to(videos))
+
+
+def test_what_fails_is_told_as_here(two_workers, videos):
+    broken = next((videos / "data_set" / "toysigns" / "train").glob("*/*.avi"))
+    broken.write_bytes(b"no video")
+    result = run(*STAGES[1], "--cluster", two_workers.file, cwd=videos, check=1)
+    assert f"failed: {broken.relative_to(videos)}" in result.stdout
+    assert "31 done, 0 skipped, 1 failed" in result.stdout
+
+
+def test_a_scheduler_that_goes_away_is_told_and_the_same_command_goes_on(two_workers, videos):
+    command = (*STAGES[1], "--cluster", two_workers.file)
+    with started(*command, cwd=videos) as process:
+        until(lambda: some_results(videos), "results")
+        two_workers.close()
+        _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1 and "scheduler" in errors and "is gone" in errors
+    assert "Traceback" not in errors
+    assert not list(videos.glob(".cluster-*"))
+    two_workers.start_scheduler()
+    two_workers.start_worker()
+    again = run(*command, cwd=videos, check=0)
+    assert "0 failed" in again.stdout and " 0 skipped" not in again.stdout
+
+
+def test_ctrl_c_ends_it_and_the_same_command_goes_on(two_workers, videos):
+    command = (*STAGES[1], "--cluster", two_workers.file)
+    with started(*command, cwd=videos) as process:
+        until(lambda: some_results(videos), "results")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert not list(videos.glob(".cluster-*"))
+    assert "0 failed" in run(*command, cwd=videos, check=0).stdout
+
+
+def test_a_worker_with_other_code_is_refused_by_name(cluster, videos):
+    other = cluster.folder / "code"
+    ignored = shutil.ignore_patterns(".*", "data_*", "model", "tests", "docs", "__pycache__")
+    shutil.copytree(ROOT, other, ignore=ignored)
+    with (other / "frame.py").open("a") as file:
+        file.write("# another version\n")
+    cluster.start_worker(other)
+    result = run(*STAGES[1], "--cluster", cluster.file, cwd=videos, check=1)
+    assert f"other code of this project, in {other}" in result.stderr
+    assert not some_results(videos)
+
+
+def test_a_worker_without_the_code_is_told_how_to_start(cluster, videos):
+    cluster.start_worker(cluster.folder)
+    result = run(*STAGES[1], "--cluster", cluster.file, cwd=videos, check=1)
+    assert "lacks this project's code" in result.stderr
+    assert "python -m distributed.cli.dask_worker tcp://127.0.0.1" in result.stderr
+
+
+def test_nobody_at_the_address_and_nobody_who_works_are_told(cluster, videos, monkeypatch):
+    result = run(*STAGES[1], "--cluster", "tcp://127.0.0.1:9", cwd=videos, check=1)
+    assert "No Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr
+    result = run(*STAGES[1], "--cluster", cluster.file, cwd=videos, check=1)
+    assert "has no workers" in result.stderr and "dask_worker" in result.stderr
+
+
+def test_workers_of_this_machine_need_no_address(local_tree, videos):
+    run(*STAGES[1], "--cluster", "local", cwd=videos, check=0)
+    folder = videos / "data_temp" / "toysigns" / "laptop" / "frame"
+    assert tree(folder) == tree(local_tree / folder.relative_to(videos))
+
+
+def test_without_dask_the_message_says_what_to_install(videos):
+    blocked = "import sys; sys.modules['distributed'] = None; import frame; "
+    blocked += "from common import command_line; sys.argv = ['frame.py', '--dataset', 'toysigns', "
+    blocked += "'--cluster', 'local']; command_line.run(frame.main)"
+    result = subprocess.run(
+        [sys.executable, "-c", blocked], cwd=videos, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert result.returncode == 1 and "requirements-cluster.txt" in result.stderr
