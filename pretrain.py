@@ -34,8 +34,10 @@ from common.command_line import (
 from common.network_input import stream_input
 from common.presets import PRESETS
 from common.slow_imports import import_keras
+from i3d_weights import check_weights, find_weights
 from opticalflow import load_clip
-from pretraining import drawn
+from pretraining import drawn, traits
+from toy import performance
 from toy.film import NUM_TARGETS
 from training.options import RunOptions
 from weights import files
@@ -58,6 +60,9 @@ class PretrainingOptions(RunOptions):
     epochs: int = option(9, "how often each clip is seen", COUNT)
     batch_size: int = option(8, "clips per step", COUNT)
     learning_rate: float = option(1e-3, "of Adam, at its highest", POSITIVE)
+    weights: str | None = option(
+        None, "weights to begin with, such as of another seed", of_default="random ones"
+    )
     seed: int = option(0, "same seed, same clips", COUNT_OR_0)
     workers: int | None = stage.OPTIONS["workers"].field()
     rebuild: bool = stage.OPTIONS["rebuild"].field()
@@ -71,6 +76,7 @@ class PretrainingOptions(RunOptions):
         """{name: value} of what the weights depend on."""
         names = ["preset", "epochs", "batch_size", "learning_rate", "seed"]
         names += ["dataset"] if self.dataset else ["signs", "clips", "people"]
+        names += ["weights"] if self.weights else []
         recorded = {name: getattr(self, name) for name in names}
         return recorded if self.dataset else {**recorded, "version": drawn.VERSION}
 
@@ -103,8 +109,9 @@ class DrawnClips:
         return [(clip, clip.sign) for clip in self.clips]
 
     def read(self, stream, clip):
-        """Stored frames or flow codes of a clip, and its hands."""
-        return drawn.read_clip(self.folder / clip.place(), stream)
+        """Stored frames or flow codes of a clip, and what is known of it."""
+        stored, hands = drawn.read_clip(self.folder / clip.place(), stream)
+        return stored, {"hands": hands, "traits": traits.encode(performance.invent(clip.seeds[0]))}
 
     def validation(self, stream):
         """Inputs of `pretraining.few_shot.accuracy`: unseen signs by unseen people."""
@@ -135,8 +142,8 @@ class DatasetClips:
         return [(clip, labels.index(clip.label)) for clip in clips]
 
     def read(self, stream, clip):
-        """Stored frames or flow codes of a clip, and None."""
-        return load_clip(stream, clip.path), None
+        """Stored frames or flow codes of a clip; nothing else is known of it."""
+        return load_clip(stream, clip.path), {}
 
     def validation(self, stream):
         """None: signs of a real data set are too few to keep some unseen."""
@@ -161,6 +168,10 @@ def pretrain(options=None):
     recipe = _open(folder, options)
     todo = [stream for stream in options.streams if not (folder / f"{stream}.h5").is_file()]
     if todo:
+        if options.weights:
+            for stream in todo:  # told before hours of drawing
+                width = PRESETS[options.preset].width_multiplier
+                check_weights(find_weights(options.weights, stream), stream, width)
         source = (DatasetClips if options.dataset else DrawnClips)(options)
         clips = {stream: source.numbered(stream) for stream in todo}
         with disk.lock(folder / ".lock", f"Another process works in {folder}."):
@@ -192,12 +203,13 @@ def _train(folder, source, stream, clips, options):
     from pretraining import few_shot, fitting
 
     unseen = source.validation(stream)
+    weights = options.weights and find_weights(options.weights, stream)
 
     def judge(network):
         return {} if unseen is None else {"few_shot": few_shot.accuracy(network, unseen)}
 
     print(f"{stream}: {len(clips)} clips, {options.epochs} epochs", flush=True)
-    network = fitting.fit(
+    network, _ = fitting.fit(
         folder / "checkpoint",
         source.preset,
         stream,
@@ -205,6 +217,7 @@ def _train(folder, source, stream, clips, options):
         lambda clip: source.read(stream, clip),
         source.num_hands,
         options,
+        weights,
         judge,
     )
     layers = {
@@ -216,7 +229,7 @@ def _train(folder, source, stream, clips, options):
         if layer.weights
     }
     files.write_keras2(layers, folder / f"{stream}.h5")
-    return judge(network)
+    return {**judge(network), **({"begun_with": files.sha256(weights)} if weights else {})}
 
 
 def main(argv=None):

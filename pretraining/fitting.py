@@ -2,32 +2,36 @@
 
 Every step of the features scores the signs, and the scores are averaged over time. At every step a
 second head must know where the hands are and how they are shaped, which keeps in the features what
-the next sign may need.
+the next sign may need. A third one answers what signs have in common, see pretraining/traits.py.
 """
 
 import time
 
 import keras
+import numpy as np
 from keras import layers
 
 import model_i3d
 from common.network_input import CHANNELS
+from i3d_weights import load_weights
+from pretraining import traits
 from pretraining.sequence import MOMENTS, VariedSequence
 
 DROPOUT = 0.2  # share of features that is dropped before the signs' head
-SIGN_WEIGHT, HANDS_WEIGHT = 0.3, 20.0
+WEIGHTS = {"sign": 0.3, "hands": 20.0, "traits": 0.1}  # of the losses
 HUBER = 0.5  # in the units of the hands
 WARM_UP_SHARE = 0.05  # of all steps, in which the learning rate rises to its highest
 
 
 def build(preset, stream, num_signs, num_hands):
-    """The network without a top, and the same with two heads, which is trained.
+    """The network without a top, and the same with its heads, which is trained.
 
     Args:
         preset: `presets.Preset`.
         stream: "rgb" or "flow".
         num_signs: number of classes.
-        num_hands: numbers that are known of the hands in every frame; 0: no such head.
+        num_hands: numbers that are known of the hands in every frame; 0: signs are real ones, of
+            which neither hands nor traits are known.
     """
     base = model_i3d.build_i3d(
         preset.num_frames,
@@ -43,10 +47,12 @@ def build(preset, stream, num_signs, num_hands):
     heads = {"sign": layers.Softmax(name="sign")(average)}
     if num_hands:
         heads["hands"] = layers.Dense(len(MOMENTS) * num_hands, name="hands")(steps)
+        told = layers.Dense(sum(traits.sizes()))(steps)
+        heads["traits"] = layers.GlobalAveragePooling1D(name="traits")(told)
     return base, keras.Model(base.input, heads)
 
 
-def fit(folder, preset, stream, clips, read, num_hands, options, judge=None):
+def fit(folder, preset, stream, clips, read, num_hands, options, weights=None, judge=None):
     """Trains one stream; an interrupted training goes on where its last epoch ended.
 
     Args:
@@ -54,15 +60,18 @@ def fit(folder, preset, stream, clips, read, num_hands, options, judge=None):
         preset, stream, num_hands: as in `build`.
         clips, read: as in `VariedSequence`.
         options: what has `seed`, `epochs`, `batch_size` and `learning_rate`.
+        weights: file to begin with; by default weights are random.
         judge: function of the network without a top, called after every epoch; the {name: score}
             that it returns are printed.
 
     Returns:
-        the network without a top.
+        the network without a top, and the same with its heads.
     """
     keras.utils.set_random_seed(options.seed)
     num_signs = 1 + max(sign for _, sign in clips)
     base, model = build(preset, stream, num_signs, num_hands)
+    if weights:
+        load_weights(base, weights, with_top=False)
     sequence = VariedSequence(
         clips,
         read,
@@ -80,7 +89,7 @@ def fit(folder, preset, stream, clips, read, num_hands, options, judge=None):
         keras.callbacks.BackupAndRestore(folder / stream, delete_checkpoint=False),
     ]
     model.fit(sequence, epochs=options.epochs, shuffle=False, verbose=0, callbacks=callbacks)
-    return base
+    return base, model
 
 
 def _compile(model, options, num_batches):
@@ -90,14 +99,27 @@ def _compile(model, options, num_batches):
     rate = keras.optimizers.schedules.CosineDecay(
         highest / 10, max(1, steps - warm_up), warmup_target=highest, warmup_steps=warm_up
     )
-    losses = {"sign": "categorical_crossentropy", "hands": keras.losses.Huber(HUBER)}
-    weights = {"sign": SIGN_WEIGHT, "hands": HANDS_WEIGHT}
+    losses = {
+        "sign": "categorical_crossentropy",
+        "hands": keras.losses.Huber(HUBER),
+        "traits": _surprise_of_traits,
+    }
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
         loss={name: losses[name] for name in model.output_names},
-        loss_weights={name: weights[name] for name in model.output_names},
+        loss_weights={name: WEIGHTS[name] for name in model.output_names},
         metrics={"sign": ["accuracy"]},
     )
+
+
+def _surprise_of_traits(wanted, scores):
+    """Cross entropy of the answers, summed over the questions."""
+    ends = [int(end) for end in np.cumsum(traits.sizes())[:-1]]
+    questions = zip(
+        keras.ops.split(wanted, ends, axis=-1), keras.ops.split(scores, ends, axis=-1), strict=True
+    )
+    surprise = keras.losses.categorical_crossentropy
+    return sum(surprise(right, told, from_logits=True) for right, told in questions)
 
 
 class _Teller(keras.callbacks.Callback):

@@ -15,7 +15,8 @@ class VariedSequence(keras.utils.PyDataset):
     Args:
         clips: list of (what `read` takes, number of the sign).
         read: function that returns what is stored of a clip, uint8 `(num_frames, height, width,
-            channels)`, and float32 `(num_frames, numbers)` of its hands, or None.
+            channels)`, and what is known of it: {"hands": float32 `(num_frames, numbers)`,
+            "traits": float32 `(answers,)`}, or nothing.
         num_signs: number of classes.
         stream: "rgb" or "flow".
         input_size: (height, width) that the network sees.
@@ -35,21 +36,22 @@ class VariedSequence(keras.utils.PyDataset):
         return len(self.clips) // self.batch_size
 
     def __getitem__(self, index):
-        """One batch: inputs, and {"sign": one-hot, "hands": `(batch, steps, numbers)`}."""
+        """One batch: inputs, and {"sign": one-hot, "hands": `(batch, steps, numbers)`, ...}."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.clips))
         picked = order[index * self.batch_size :][: self.batch_size]
-        inputs, hands = zip(*(self._clip(number) for number in picked), strict=True)
+        inputs, known = zip(*(self._clip(number) for number in picked), strict=True)
         signs = [self.clips[number][1] for number in picked]
         targets = {"sign": np.eye(self.num_signs, dtype=np.float32)[signs]}
-        if hands[0] is not None:
-            targets["hands"] = np.stack(hands)
+        targets |= {name: np.stack([each[name] for each in known]) for name in known[0]}
         return np.stack(inputs), targets
 
     def _clip(self, number):
-        stored, hands = self.read(self.clips[number][0])
+        stored, known = self.read(self.clips[number][0])
         random = np.random.default_rng([self.seed, self.epoch, number])
         seen, times = vary(self.stream, stored, *self.input_size, random)
-        return seen, None if hands is None else hands_by_step(hands[times], self.num_steps)
+        if "hands" in known:
+            known = {**known, "hands": hands_by_step(known["hands"][times], self.num_steps)}
+        return seen, known
 
 
 def hands_by_step(hands, num_steps):

@@ -43,10 +43,14 @@ class Performance:
     lowest_px: float
 
 
+def place_names():
+    """The places where a sign may begin or lead to."""
+    return list(places(signer.invent_signer(random.Random(0))))
+
+
 def invent(sign_seed):
     """The `Program` of a number or text."""
-    names = list(places(signer.invent_signer(random.Random(0))))
-    return invent_sign(random.Random(sign_seed), names)
+    return invent_sign(random.Random(sign_seed), place_names())
 
 
 def invent_person(seed):

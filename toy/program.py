@@ -51,6 +51,9 @@ CHANGED_SHAPE_SHARE, CHANGED_BEND_SHARE, CHANGED_TURN_SHARE = 0.25, 0.25, 0.2
 BENDS_DEGREES = (0, 0, 0, -80, -45, 45, 80)  # of the hand at the wrist
 LAST_BENDS_DEGREES = (0, -90, 90, 45, -45)
 TURNS = (1, 1, 0.25, -1)  # palm to the front, edge to the front, back to the front
+WAYS_DEGREES = range(0, 360, 45)
+PLANES = {"xy": 0.6, "xz": 0.2, "yz": 0.2}  # of circles: share
+REPEATS = {1: 0.55, 2: 0.3, 3: 0.15}  # of movements: share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,16 +181,16 @@ def _invent_movement(is_only_one, names, rng):
     return Movement(
         kind=kind,
         aim=rng.choice(names) if kind in TRAVELS and rng.random() < TO_PLACE_SHARE else None,
-        degrees=rng.choice(range(0, 360, 45)),
+        degrees=rng.choice(WAYS_DEGREES),
         length=rng.uniform(24, 62),
         depth=rng.choice((0, 0, 0, 20, -15)),
         bow=rng.choice((-1, 1)) * rng.uniform(0.3, 0.6),
         radius=rng.choice((rng.uniform(9, 16), rng.uniform(18, 36))),
         aspect=rng.choice((1, 1, 0.5)),
-        plane=rng.choices(("xy", "xz", "yz"), (0.6, 0.2, 0.2))[0],
+        plane=pick(PLANES, rng),
         direction=rng.choice((-1, 1)),
         phase=rng.choice((0, 0.25, 0.5, 0.75)),
-        repeat=pick({1: 0.55, 2: 0.3, 3: 0.15}, rng),
+        repeat=pick(REPEATS, rng),
         cycles=rng.choice((2, 2, 3, 4)),
         hz=rng.uniform(2.2, 4.0),
         small=rng.uniform(5, 11),

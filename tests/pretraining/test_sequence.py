@@ -10,7 +10,8 @@ def sequence(**settings):
 
     def read(number):
         clip = np.full((32, 70, 92, 3), number, np.uint8)
-        return clip, np.tile(np.arange(32, dtype=np.float32)[:, None], (1, 4))
+        hands = np.tile(np.arange(32, dtype=np.float32)[:, None], (1, 4))
+        return clip, {"hands": hands, "traits": np.full(2, number, np.float32)}
 
     defaults = {"stream": "rgb", "input_size": (56, 56), "num_steps": 3, "batch_size": 4, "seed": 0}
     return VariedSequence(clips, read, 3, **{**defaults, **settings})
@@ -26,6 +27,12 @@ def test_an_epoch_has_each_clip_once_and_can_be_repeated():
     assert np.array_equal(targets["sign"], same_targets["sign"])
     again.epoch = 1
     assert not np.array_equal(inputs, again[0][0])
+
+
+def test_what_is_known_of_a_clip_is_told_beside_it():
+    inputs, targets = sequence()[0]
+    assert targets["traits"].shape == (4, 2)
+    assert np.array_equal(targets["traits"][:, 0] % 3, targets["sign"].argmax(axis=1))
 
 
 def test_hands_follow_the_frames_that_are_shown():
