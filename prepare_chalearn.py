@@ -4,7 +4,8 @@
     python prepare_chalearn.py --dataset chalearn-020 --source data_set/chalearn
     python prepare_chalearn.py --dataset toysigns
 
-reads   <source>/train.txt val.txt test.txt     label lists: colour file, depth file, label
+reads   <source>/train.txt val.txt test.txt     label lists: colour file, depth file, label;
+                                                ChaLearn's own come with the project
         <source>/train.zip val.zip test.zip     train/001/M_00001.avi colour, K_00001.avi depth;
                                                 or folders of unzipped videos, train/001/...
         data_set/<dataset>/class.csv            the signs to take (all, where it is missing)
@@ -67,7 +68,7 @@ def prepare(
         ValueError: lists, class file or what is in the folder do not fit; nothing was done.
     """
     source = _find_source(dataset, source)
-    lists = label_list.find_lists(source)
+    lists = _lists_in(dataset, source)
     signs, allowed = label_list.choose_signs(dataset, source, class_file)
     rows, notes = label_list.read_lists(lists, allowed)
     signs = signs or label_list.signs_of(dataset, rows)
@@ -104,7 +105,7 @@ def is_for(dataset):
 def _lists_of(dataset):
     """(folder, lists, signs, labels) of the first folder with ChaLearn's lists, or None."""
     for folder in _default_sources(dataset):
-        lists = label_list.find_lists(folder)
+        lists = _lists_in(dataset, folder)
         if not lists:
             continue
         signs, labels = label_list.choose_signs(dataset, folder)
@@ -146,22 +147,36 @@ def _default_sources(dataset):
     return [dataset.video_dir, whole]
 
 
+def _lists_in(dataset, folder):
+    """{split: path} of the lists of a folder.
+
+    Its own, else of ChaLearn those that come with the project, of the splits that it has videos of.
+    """
+    lists = label_list.find_lists(folder)
+    if lists or not label_list.is_chalearn(dataset):
+        return lists
+    known = label_list.CHALEARN_LISTS.items()
+    return {split: path for split, path in known if video_source.has_videos(folder, split)}
+
+
 def _find_source(dataset, source):
     """The folder with the lists, or the reason why there is none."""
     if source is not None and not Path(source).is_dir():
         raise FileNotFoundError(f"--source is a folder with label lists. There is no {source}")
     folders = [Path(source)] if source is not None else _default_sources(dataset)
     for folder in folders:
-        if label_list.find_lists(folder):
+        if _lists_in(dataset, folder):
             return folder
     if source is None:
         _refuse_prepared(dataset)
+    missing = "No video" if label_list.is_chalearn(dataset) else "No label list"
     raise FileNotFoundError(
-        f"No label list in {folders[0]} (expected train.txt, val.txt, test.txt, or train_list.txt, "
-        "valid_list.txt, test_list.txt; beside them train.zip, val.zip, test.zip, or "
-        "IsoGD_phase_1.zip, IsoGD_phase_2.zip, or folders train/, valid/, test/). ChaLearn IsoGD "
-        f"is given by its owners to those who register: {CHALEARN_PAGE}. Put the files into "
-        f"{folders[0]} and start this command again, or name their folder with --source."
+        f"{missing} in {folders[0]} (expected train.zip, val.zip, test.zip, or IsoGD_phase_1.zip, "
+        "IsoGD_phase_2.zip, or folders train/, valid/, test/; lists of your own beside them, "
+        "train.txt, val.txt, test.txt, or train_list.txt, valid_list.txt, test_list.txt, come "
+        "before those of this project). ChaLearn IsoGD is given by its owners to those who "
+        f"register: {CHALEARN_PAGE}. Put the files into {folders[0]} and start this command again, "
+        "or name their folder with --source."
     )
 
 

@@ -23,6 +23,8 @@ MAX_SHOWN_PROBLEMS = 10
 CLASS_LABEL = re.compile(r"c\d{3,}")
 PROJECT_DATA_SET = Path(__file__).parent.parent / "data_set"
 CHALEARN_CLASS_FILE = PROJECT_DATA_SET / "chalearn" / "class.csv"
+# ChaLearn's own lists, which come with the project.
+CHALEARN_LISTS = {split: PROJECT_DATA_SET / "chalearn" / f"{split}.txt.gz" for split in LIST_NAMES}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Row:
 
 
 def find_lists(folder):
-    """The label lists in `folder`, plain or as .gz: {split: path}.
+    """The label lists in `folder`, plain or as .gz, without `CHALEARN_LISTS`: {split: path}.
 
     Raises:
         ValueError: two lists for one split.
@@ -50,6 +52,7 @@ def find_lists(folder):
     for split, names in LIST_NAMES.items():
         names = [name + suffix for name in names for suffix in ("", ".gz")]
         found = [folder / name for name in names if (folder / name).is_file()]
+        found = [path for path in found if path.absolute() != CHALEARN_LISTS[split]]
         if len(found) > 1:
             raise ValueError(
                 f"{folder} has more than one list for {split}: "

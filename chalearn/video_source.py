@@ -161,6 +161,14 @@ def open_sources(folder, splits):
     return sources
 
 
+def has_videos(folder, split):
+    """Whether `folder` has a zip for a split, or unzipped videos, as in train/001/."""
+    path = _path_of(folder, split) if folder.is_dir() else None
+    if path is None or path.is_file():
+        return path is not None
+    return any(path.glob(f"{name}/[0-9][0-9][0-9]") for name in FOLDER_NAMES[split])
+
+
 def zips_without_list(folder, splits):
     """The zips of splits other than `splits`: {split: path}."""
     found = {split: _path_of(folder, split) for split in set(ZIP_NAMES) - set(splits)}

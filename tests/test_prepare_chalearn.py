@@ -23,6 +23,7 @@ from chalearn import label_list
 from common import dataset as data
 from common.class_list import Sign, read_class_file, write_class_file
 from prepare_chalearn import prepare
+from tests.helpers import run_script
 
 ROOT = Path(prepare_chalearn.__file__).parent
 CHALEARN_LISTS = ROOT.parent / "shared" / "data" / "chalearn"
@@ -905,3 +906,41 @@ def test_lists_of_another_kind_beside_sign_folders_are_left_alone(capsys):
     assert not prepare_chalearn.is_for(dataset)
     assert "Left alone: train.txt in " in capsys.readouterr().out
     assert prepare_chalearn.num_training_clips(dataset) == 2
+
+
+# --- ChaLearn's own lists, which come with the project
+
+
+def pack(path, names):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, f"content of {name}")
+
+
+def test_whoever_has_the_zips_of_chalearn_needs_no_lists(tmp_path):
+    folder = tmp_path / "data_set" / "chalearn"
+    pack(folder / "val.zip", ["valid/001/M_00001.avi", "valid/001/K_00001.avi"])
+    result = run_script("prepare_chalearn.py", "--dataset", "chalearn", cwd=tmp_path, check=1)
+    assert "1 done, 0 skipped, 5783 failed" in result.stdout
+    assert (folder / "val" / "c109" / "M_00001.avi").read_text() == (
+        "content of valid/001/M_00001.avi"
+    )
+
+
+def test_the_lists_of_the_project_are_whole():
+    rows, notes = label_list.read_lists(label_list.CHALEARN_LISTS)
+    assert collections.Counter(row.split for row in rows) == {
+        "train": 35_878,
+        "val": 5_784,
+        "test": 6_271,
+    }
+    assert len({row.label for row in rows}) == 249 and not notes
+
+
+def test_own_lists_beside_the_zips_come_first(tmp_path):
+    folder = tmp_path / "data_set" / "chalearn"
+    pack(folder / "val.zip", ["valid/001/M_00001.avi"])
+    (folder / "val.txt").write_text("valid/001/M_00001.avi valid/001/K_00001.avi 5\n")
+    result = run_script("prepare_chalearn.py", "--dataset", "chalearn", cwd=tmp_path, check=0)
+    assert "1 done" in result.stdout and (folder / "val" / "c005" / "M_00001.avi").is_file()
