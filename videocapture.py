@@ -93,7 +93,7 @@ def view_of(capture, camera, shot, now):
     in_all = f"{min(capture.num_kept + 1, capture.num_wanted)} of {capture.num_wanted} in all"
     view.note = f"clip {capture.number} of {capture.num_clips} · {in_all}"
     if shot:
-        view.camera = cv2.flip(shot.image, 1)
+        view.camera, view.live_part = cv2.flip(shot.image, 1), (0.0, 0.0, 1.0, 1.0)
         view.box = network_box(shot.image.shape, PRESET.frame_size, PRESET.input_size)
     if camera.problem and capture.state is not State.REVIEW:
         view.heading, view.color, view.lines = "NO CAMERA", PURPLE, [("", camera.problem)]
@@ -111,11 +111,12 @@ def view_of(capture, camera, shot, now):
         view.bar, view.bar_text = left / capture.seconds, f"{left:.1f} s left"
         view.keys = KEYS_OF_STOP
         if passed < FLASH_SECONDS:
-            view.camera[:] = WHITE
+            view.camera[:], view.live_part = WHITE, None
     else:
         number = int(passed / capture.seconds * FRAMES_SHOWN_AGAIN) % FRAMES_SHOWN_AGAIN
         view.heading, view.color = f"KEEP IT? {capture.sign}", BLUE
         view.camera, view.box = cv2.flip(capture.recording.picked[number], 1), None
+        view.live_part = None
         view.message = "This is what was recorded."
         view.keys = KEYS_OF_REVIEW
     return view

@@ -56,6 +56,8 @@ class View:
         keys: what the keys do.
         corner: at the right end of the heading.
         typed: what has been typed of what is asked for, or None where nothing is.
+        live_part: which part of the camera's newest picture `camera` is, mirrored: (top, left,
+            height, width) in shares of it; None: `camera` is another picture.
     """
 
     heading: str = ""
@@ -75,6 +77,7 @@ class View:
     keys: str = ""
     corner: str = ""
     typed: str | None = None
+    live_part: tuple | None = None
 
 
 class PictureWindow(Window):

@@ -71,6 +71,7 @@ def view_of(demo, recognition, camera, shot, now, is_mirrored):
     view = View(keys=keys, corner=_corner(camera, recognition))
     if shot:
         _put_camera(view, shot.image, recognition.run.preset, is_mirrored)
+        view.live_part = middle(view.camera.shape, shot.image.shape)
     if demo.taught:
         view.note = f"teaching: {demo.taught}"
     elif knows_drawn_signers(recognition.run):
@@ -85,6 +86,12 @@ def view_of(demo, recognition, camera, shot, now, is_mirrored):
 def for_the_eye(image, is_mirrored):
     """A picture as in a mirror."""
     return image if is_mirrored else cv2.flip(image, 1)
+
+
+def middle(shape, of_shape):
+    """(top, left, height, width) of the middle of a picture, in shares of the whole."""
+    shares = [shape[axis] / of_shape[axis] for axis in (0, 1)]
+    return (1 - shares[0]) / 2, (1 - shares[1]) / 2, *shares
 
 
 def knows_drawn_signers(run):
@@ -226,7 +233,7 @@ def _show_failed(view, demo, recognition, now, is_mirrored):
 def _put_camera(view, image, preset, is_mirrored):
     """As much of the camera as its flow will show, so that nothing moves when that comes."""
     image = kept_part(image, preset.frame_size)
-    view.camera = for_the_eye(image, is_mirrored)
+    view.camera, view.live_part = for_the_eye(image, is_mirrored), None
     view.box = network_box(image.shape, preset.frame_size, preset.input_size)
     view.is_split, view.caption = True, view.caption or FLOW_LATER
 

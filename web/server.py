@@ -7,7 +7,8 @@
 Messages of the page: binary, a picture: its time as float64 (little endian, seconds), then a JPEG;
 text, JSON: {"key": " "}, {"name": "hello"}, {"problem": "..."}, {"shown": 7}. Messages to the page:
 binary: the length of the JSON as uint32, the JSON, the length of the first JPEG as uint32, the
-first JPEG, the second one; one at a time, each after the page has shown the one before.
+first JPEG, the second one; one at a time, each after the page has shown the one before. The
+camera's newest picture is not sent back: the page has it, and is told which part of it to show.
 """
 
 import asyncio
@@ -323,7 +324,8 @@ class _Page:
 
 def _packed(view, is_over):
     text = json.dumps(message_of(view, is_over), ensure_ascii=False).encode(errors="replace")
-    first, second = jpeg_of(view.camera), jpeg_of(view.beside)
+    first = b"" if view.live_part else jpeg_of(view.camera)
+    second = jpeg_of(view.beside)
     lengths = struct.pack("<I", len(text)), struct.pack("<I", len(first))
     return lengths[0] + text + lengths[1] + first + second
 

@@ -67,7 +67,8 @@ def message_of(view, is_over=False):
     return {
         "heading": view.heading,
         "color": "#" + "".join(f"{channel:02x}" for channel in reversed(view.color)),
-        "box": view.box and [round(float(share), 4) for share in view.box],
+        "live": _shares(view.live_part),
+        "box": _shares(view.box),
         "note": view.note,
         "caption": view.caption,
         "big": view.big,
@@ -85,6 +86,10 @@ def message_of(view, is_over=False):
         "typed": view.typed,
         "isOver": is_over,
     }
+
+
+def _shares(part):
+    return part and [round(float(share), 4) for share in part]
 
 
 def jpeg_of(picture):

@@ -2,7 +2,9 @@
 // Sends the camera's pictures and the keys to the server, and shows what it answers.
 
 const LONGER_SIDE = 640; // pixels of the pictures that are sent
+const LIVE_SIDE = 480; // pixels of the camera's picture that is shown
 const QUALITY = 0.85;
+const PICTURE_MS = 50; // between two pictures that are sent: encoding more takes the networks' time
 const MOST_WAITING = 400000; // bytes that the connection may hold back before pictures are dropped
 const KEYS = { Space: " ", Esc: "\x1b", Enter: "\r" };
 const REASONS = {
@@ -17,6 +19,8 @@ let socket = null;
 let isOver = false;
 let isOpening = false;
 let encoding = 0;
+let due = 0; // when the next picture is sent, in ms
+let livePart = null; // of the camera: [top, left, height, width] in shares; null: shows what is sent
 let told = "";
 const sent = document.createElement("canvas"); // the picture that is sent next
 let keyText = "";
@@ -89,12 +93,32 @@ function stopCamera() {
 }
 
 function nextPicture() {
-  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback((now) => sendPicture(now));
-  else setTimeout(() => sendPicture(performance.now()), 33);
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback((now) => takePicture(now));
+  else setTimeout(() => takePicture(performance.now()), 33);
+}
+
+function takePicture(now) {
+  if (video.srcObject) nextPicture();
+  showLive();
+  if (now < due) return;
+  due = Math.max(due, now - PICTURE_MS) + PICTURE_MS;
+  sendPicture(now);
+}
+
+// Shows the camera's own picture, as in a mirror; returns whether there is one to show.
+function showLive() {
+  const [width, height] = [video.videoWidth, video.videoHeight];
+  if (!livePart || !width) return false;
+  const [top, left, tall, wide] = livePart;
+  const shrink = Math.min(1, LIVE_SIDE / Math.max(wide * width, tall * height));
+  const canvas = sized("camera", Math.round(shrink * wide * width), Math.round(shrink * tall * height));
+  const context = canvas.getContext("2d");
+  context.setTransform(-1, 0, 0, 1, canvas.width, 0);
+  context.drawImage(video, left * width, top * height, wide * width, tall * height, 0, 0, canvas.width, canvas.height);
+  return true;
 }
 
 function sendPicture(now) {
-  if (video.srcObject) nextPicture();
   const isFree = socket.readyState === WebSocket.OPEN && socket.bufferedAmount < MOST_WAITING;
   if (!isFree || encoding > 1 || !video.videoWidth) return;
   const shrink = Math.min(1, LONGER_SIDE / Math.max(video.videoWidth, video.videoHeight));
@@ -117,7 +141,9 @@ async function take(data) {
   try {
     const view = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, textEnd - 4)));
     isOver = view.isOver;
-    await paint("camera", data.slice(textEnd + 4, firstEnd));
+    livePart = view.live;
+    if (showLive()) part("camera").hidden = false;
+    else await paint("camera", data.slice(textEnd + 4, firstEnd));
     await paint("beside", data.slice(firstEnd));
     show(view);
   } catch (error) {
@@ -140,13 +166,17 @@ async function paint(id, jpeg) {
   part(id).hidden = jpeg.byteLength === 0;
   if (jpeg.byteLength === 0) return;
   const picture = await createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
-  const canvas = part(id);
-  if (canvas.width !== picture.width || canvas.height !== picture.height) {
-    canvas.width = picture.width;
-    canvas.height = picture.height;
-  }
-  canvas.getContext("2d").drawImage(picture, 0, 0);
+  const context = sized(id, picture.width, picture.height).getContext("2d");
+  context.resetTransform();
+  context.drawImage(picture, 0, 0);
   picture.close();
+}
+
+// A canvas, made as large as a picture.
+function sized(id, width, height) {
+  const canvas = part(id);
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  return canvas;
 }
 
 function show(view) {
