@@ -66,21 +66,17 @@ def extract_frames(dataset, workers=None, rebuild=False):
     preset = dataset.preset
     height, width = preset.frame_size
     command = f"python frame.py {dataset.flags()}"
-    disk.claim(dataset.frame_dir, dataset.frame_parameters(), command, rebuild)
+    folder = dataset.frame_dir
+    disk.claim(folder, dataset.frame_parameters(), command, rebuild)
     jobs = [
-        stage.Job(
-            video.path,
-            dataset.frame_dir / video.place(),
-            str(video.path),
-            disk.stamp_of(video.path),
-        )
+        stage.Job(video.path, folder / video.place(), str(video.path), disk.stamp_of(video.path))
         for video in videos
     ]
     if not dataset.stored:
-        stage.remove_orphans("frame", dataset.frame_dir, jobs)
+        stage.remove_orphans("frame", folder, jobs)
     cut_one = functools.partial(cut_video, num_frames=preset.num_frames, height=height, width=width)
     size = int(preset.num_frames * height * width * BYTES_PER_PIXEL)
-    return stage.run("frame", cut_one, jobs, dataset.frame_dir, workers, bytes_per_job=size)
+    return stage.run("frame", cut_one, jobs, folder, workers, bytes_per_job=size)
 
 
 def cut_video(source, partial, num_frames, height, width):
@@ -134,7 +130,7 @@ def print_remarks(dataset, videos):
         dataset: `Dataset`.
         videos: its list of `Clip`.
     """
-    for kind, paths in dataset.left_out().items():
+    for kind, paths in dataset.left_out(videos).items():
         example = paths[0].relative_to(dataset.video_dir)
         print(f"left out: {len(paths)} x {kind}, such as {example}")
     labels = {split: {v.label for v in videos if v.split == split} for split in data.SPLITS}

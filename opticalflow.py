@@ -224,18 +224,17 @@ def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
     command = f"python opticalflow.py {dataset.flags()}"
     command += "" if algorithm == "tvl1" else f" --algorithm {algorithm}"
     parameters = flow_parameters(dataset, algorithm)
-    disk.claim(dataset.flow_dir, parameters, command, rebuild)
+    folder = dataset.flow_dir
+    disk.claim(folder, parameters, command, rebuild)
     jobs = [
-        stage.Job(
-            clip.path, dataset.flow_dir / clip.place(), str(clip.path), disk.stamp_of(clip.path)
-        )
+        stage.Job(clip.path, folder / clip.place(), str(clip.path), disk.stamp_of(clip.path))
         for clip in clips
     ]
-    stage.remove_orphans("opticalflow", dataset.flow_dir, jobs)
+    stage.remove_orphans("opticalflow", folder, jobs)
     preset = dataset.preset
     size = int(2 * preset.num_frames * np.prod(preset.frame_size) * BYTES_PER_PIXEL)
     flow_one = functools.partial(clip_to_flow, algorithm=algorithm, num_frames=preset.num_frames)
-    return stage.run("opticalflow", flow_one, jobs, dataset.flow_dir, workers, bytes_per_job=size)
+    return stage.run("opticalflow", flow_one, jobs, folder, workers, bytes_per_job=size)
 
 
 def flow_parameters(dataset, algorithm):

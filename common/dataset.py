@@ -48,6 +48,11 @@ class Clip:
     name: str
     path: Path
 
+    @property
+    def key(self):
+        """What tells it from all others of its data set: (split, class, video)."""
+        return self.split, self.label, self.name
+
     def place(self):
         """`<split>/<class>/<video>`, below `frame_dir`, `flow_dir` or any feature folder."""
         return Path(self.split, self.label, self.name)
@@ -152,9 +157,15 @@ class Dataset:
             return []
         return self.videos()
 
-    def left_out(self):
-        """What is in the folder of videos and is not used: {kind of one, in words: its paths}."""
-        used = {clip.path for clip in _clips_below(self.video_dir, _is_video)}
+    def left_out(self, videos=None):
+        """What is in the folder of videos and is not used: {kind of one, in words: its paths}.
+
+        Args:
+            videos: list of `Clip`, all that are used, where that is known.
+        """
+        if videos is None:
+            videos = _clips_below(self.video_dir, _is_video)
+        used = {clip.path for clip in videos}
         kinds = {}
         for path in sorted([self.video_dir, *self.video_dir.rglob("*")]):
             place = path.relative_to(self.video_dir)
@@ -173,7 +184,7 @@ class Dataset:
             FileNotFoundError: there are none.
         """
         folder = self.stored_dir(stream)
-        clips = _clips_below(folder, Path.is_dir)
+        clips = _clips_below(folder, _is_folder)
         if not clips:
             script = {"rgb": "frame.py", "flow": "opticalflow.py"}[stream]
             if not self.video_dir.is_dir():
@@ -185,14 +196,14 @@ class Dataset:
         return clips if self.stored else self._with_video(clips)
 
     def _with_video(self, clips):
-        places = {video.place() for video in _clips_below(self.video_dir, _is_video)}
-        if not places:
+        there = {video.key for video in _clips_below(self.video_dir, _is_video)}
+        if not there:
             raise FileNotFoundError(
                 f"No video in {self.video_dir}, but {len(clips)} clips are stored in "
                 f"{self.temp_dir}. To work with them as they are, add --stored."
             )
-        current = [clip for clip in clips if clip.place() in places]
-        gone = [clip for clip in clips if clip.place() not in places]
+        current = [clip for clip in clips if clip.key in there]
+        gone = [clip for clip in clips if clip.key not in there]
         if gone:
             self.tell_once(
                 f"Stored clips that are left out, for their videos are gone: {len(gone)}, such as "
@@ -315,18 +326,37 @@ def _hash_of_clip(clip):
 
 
 def _clips_below(folder, accept):
+    """The clips in `<split>/<class>/`, sorted; what may not be entered is passed over."""
     clips = []
     for split in SPLITS:
-        for path in sorted(folder.glob(f"{split}/*/*")):
-            if accept(path) and not path.name.startswith(".") and path.parent.name[0] != ".":
-                name = path.name if path.is_dir() else path.stem
-                clips.append(Clip(split, same_form(path.parent.name), same_form(name), path))
+        for sign in _entries(folder / split, _is_folder):
+            label = same_form(sign.name)
+            for entry in _entries(sign.path, accept):
+                path = Path(entry.path)
+                name = path.stem if accept is _is_video else entry.name
+                clips.append(Clip(split, label, same_form(name), path))
     return clips
 
 
-def _is_video(path):
-    # Unlike `Path.is_file` it survives folders that may not be entered.
-    return path.suffix.lower() in VIDEO_SUFFIXES and os.path.isfile(path)
+def _entries(folder, accept):
+    """The `os.DirEntry`s of a folder that are accepted and not hidden, by their names.
+
+    Unlike paths they know what they are, which matters for 50,000 of them.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if entry.name[0] != "." and accept(entry)]
+    except OSError:
+        return []
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_folder(entry):
+    return entry.is_dir()
+
+
+def _is_video(entry):
+    return os.path.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES and entry.is_file()
 
 
 def _why_left_out(path, parts):
@@ -366,7 +396,7 @@ def _is_visible_file(path):
 def _refuse_same_names(videos):
     seen = {}
     for video in videos:
-        other = seen.setdefault(video.place(), video)
+        other = seen.setdefault(video.key, video)
         if other is not video:
             paths = str(other.path), str(video.path)
             look_alike = same_form(paths[0]) == same_form(paths[1])

@@ -58,8 +58,8 @@ def of_new_people(signers, train, judged, scores, classes):
     Returns:
         {"num_people", "num_videos", "top1"}; None where nobody is known to be new.
     """
-    known = {signers.get(clip.place().parts) for clip in train}
-    people = [signers.get(clip.place().parts) for clip in judged]
+    known = {signers.get(clip.key) for clip in train}
+    people = [signers.get(clip.key) for clip in judged]
     is_new = np.array([person is not None and person not in known for person in people])
     if None in known or not is_new.any():
         return None

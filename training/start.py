@@ -27,17 +27,18 @@ def stored_clips(dataset, stream):
     cut = f"python frame.py {dataset.flags()}"
     compute = f"python opticalflow.py {dataset.flags()}"
     disk.claim(dataset.frame_dir, dataset.frame_parameters(), cut)
-    have = {clip.place() for clip in clips}
-    missing = [c.place() for c in dataset.stored_clips("rgb") if c.place() not in have]
+    have = {clip.key for clip in clips}
+    missing = [clip.place() for clip in dataset.stored_clips("rgb") if clip.key not in have]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} clips have no flow, such as {missing[0]}. Run `{compute}` first."
         )
-    frames = [dataset.frame_dir / clip.place() for clip in clips]
+    folder = dataset.frame_dir
+    frames = [folder / clip.place() for clip in clips]
     if not dataset.stored:
-        videos = {video.place(): video.path for video in dataset.videos()}
+        videos = {video.key: video.path for video in dataset.videos()}
         dataset.tell_once(_unused(videos, have, cut))
-        sources = [videos[clip.place()] for clip in clips]
+        sources = [videos[clip.key] for clip in clips]
         _refuse_outdated(frames, sources, f"{cut}`, then `{compute}")
     if stream == "flow":
         _refuse_outdated([clip.path for clip in clips], frames, compute)
@@ -46,7 +47,7 @@ def stored_clips(dataset, stream):
 
 def _unused(videos, stored, command):
     """How many videos are not among the stored clips, in words; "" where all are."""
-    lacking = [path for place, path in videos.items() if place not in stored]
+    lacking = [path for key, path in videos.items() if key not in stored]
     if not lacking:
         return ""
     return (
