@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import os
+import pickle
 import sys
 import uuid
 from pathlib import Path
@@ -81,7 +82,7 @@ class _Cluster(concurrent.futures.Executor):
         answer = concurrent.futures.Future()
         try:
             content = wire.pickled(jobs.do, self._place, work, task)
-            job = self._client.submit(wire.call, content, pure=False)
+            job = self._client.submit(pickle.loads, content, pure=False)
         except Exception as error:  # whatever a client says that has lost its scheduler
             raise self._gone() from error
         self._pending.add(job)
@@ -126,12 +127,10 @@ class _Cluster(concurrent.futures.Executor):
 def _client(address):
     """A client of the cluster; that of this machine is started, and ends with the block."""
     try:
-        import cloudpickle
         import dask
         import distributed
     except ImportError as error:
         raise OSError(MISSING) from error
-    cloudpickle.register_pickle_by_value(wire)
     dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS}s"})
     for name in list(logging.root.manager.loggerDict):
         if name.startswith(LOGGERS):  # they write pages about what is told in a line here

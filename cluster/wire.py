@@ -1,19 +1,24 @@
-"""The one function that travels to workers by itself; what it calls they must have.
+"""How a call travels to a worker: as bytes that make the call when they are unpickled.
 
-So a scheduler needs no code of this project, and a worker that lacks it can say so.
+    client.submit(pickle.loads, pickled(function, *arguments))
+
+So a scheduler, which looks at what it passes on, needs no code of this project, and a worker that
+lacks it says so.
 """
 
-import pickle
 
+class _Call:
+    """Stands for what a function returns; pickling it is pickling the call."""
 
-def call(content):
-    """Calls what `pickled` gave."""
-    function, arguments = pickle.loads(content)
-    return function(*arguments)
+    def __init__(self, function, arguments):
+        self._call = function, arguments
+
+    def __reduce__(self):
+        return self._call
 
 
 def pickled(function, *arguments):
     """A call as bytes. Functions of the script that was started travel by value, others by name."""
     import cloudpickle  # here, for it comes with Dask
 
-    return cloudpickle.dumps((function, arguments))
+    return cloudpickle.dumps(_Call(function, arguments))

@@ -1,20 +1,25 @@
 """Stages on a real Dask cluster: a scheduler and two workers, processes of this machine."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import toysigns
+from cluster import connection
+from common import disk, stage
 from tests.helpers import ENVIRONMENT, ROOT, run_script
 
 pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 
-CLIPS = ("--clips-per-sign", 2, 1, 1)
+TOYSIGNS = ("toysigns.py", "--clips-per-sign", 2, 1, 1)
 STAGES = (
     ("prepare_chalearn.py", "--dataset", "toysigns"),
     ("frame.py", "--dataset", "toysigns"),
@@ -97,7 +102,7 @@ def two_workers(cluster):
 def local_tree(tmp_path_factory):
     """The folder of a data set whose every stage ran here."""
     root = tmp_path_factory.mktemp("local")
-    run("toysigns.py", *CLIPS, cwd=root, check=0)
+    run(*TOYSIGNS, cwd=root, check=0)
     for script, *flags in STAGES:
         run(script, *flags, cwd=root, check=0)
     return root
@@ -130,7 +135,7 @@ def some_results(root, stage="frame"):
 
 def test_every_stage_gives_the_bytes_of_a_local_run(two_workers, local_tree, tmp_path):
     flags = ("--cluster", two_workers.file)
-    run("toysigns.py", *CLIPS, *flags, cwd=tmp_path, check=0)
+    run(*TOYSIGNS, *flags, cwd=tmp_path, check=0)
     for script, *more in STAGES:
         result = run(script, *more, *flags, cwd=tmp_path, check=0)
         assert "cluster: 2 threads at tcp://127.0.0.1" in result.stderr
@@ -139,19 +144,47 @@ def test_every_stage_gives_the_bytes_of_a_local_run(two_workers, local_tree, tmp
     assert "0 done, 32 skipped, 0 failed" in again.stdout
 
 
-@pytest.mark.parametrize("stage", STAGES[1:3])
-def test_a_worker_that_is_killed_costs_nothing_but_time(two_workers, local_tree, videos, stage):
-    if stage is STAGES[2]:
-        shutil.copytree(local_tree / "data_temp", videos / "data_temp")
-        shutil.rmtree(videos / "data_temp" / "toysigns" / "laptop" / "oflow")
-    name = {"frame.py": "frame", "opticalflow.py": "oflow"}[stage[0]]
-    with started(*stage, "--cluster", two_workers.file, cwd=videos) as process:
-        until(lambda: some_results(videos, name), "results")
+@pytest.mark.parametrize(
+    ("command", "output", "on_the_way"),
+    [
+        (TOYSIGNS, "data_set/toysigns/*.zip", f"data_set/toysigns/{toysigns.WORK_DIR}/*/*/*"),
+        (STAGES[0], "data_set/toysigns/train/*/*", None),
+        (STAGES[1], "data_temp/toysigns/laptop/frame/*/*/*", None),
+        (STAGES[2], "data_temp/toysigns/laptop/oflow/*/*/*", None),
+        (STAGES[3], "data_temp/toysigns/laptop/oflow-hog_hof/*/*/*.npy", None),
+    ],
+)
+def test_a_worker_that_is_killed_costs_nothing_but_time(
+    two_workers, local_tree, tmp_path, command, output, on_the_way
+):
+    for name in ("data_set", "data_temp"):
+        shutil.copytree(local_tree / name, tmp_path / name)
+    made = list(tmp_path.glob(output))
+    for path in made:
+        (shutil.rmtree if path.is_dir() else Path.unlink)(path)
+    with started(*command, "--cluster", two_workers.file, cwd=tmp_path) as process:
+        until(lambda: list(tmp_path.glob(on_the_way or output)), "results")
         two_workers.workers[0].kill()
-        output, errors = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, output + errors
-    folder = videos / "data_temp" / "toysigns" / "laptop" / name
-    assert tree(folder) == tree(local_tree / folder.relative_to(videos))
+        said, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0, said + errors
+    assert sorted(tmp_path.glob(output)) == sorted(made)
+    assert tree(tmp_path) == tree(local_tree)
+
+
+def fill_the_disk(source, partial):
+    """Work whose disk is full, as of `stage.run`."""
+    if source == 5:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    partial.write_text("done")
+
+
+def test_a_full_disk_of_a_worker_stops_the_stage(two_workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = [stage.Job(n, tmp_path / "out" / str(n), str(n)) for n in range(40)]
+    with connection.used(str(two_workers.file)):
+        with pytest.raises(disk.DiskFullError, match="same command"):
+            stage.run("fill", fill_the_disk, jobs, tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) < 40
 
 
 def test_a_worker_that_stands_still_for_a_while_does_no_harm(two_workers, local_tree, videos):
