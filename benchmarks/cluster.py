@@ -24,9 +24,9 @@ from common.command_line import PROJECT, run
 from toy.film import render_clip
 from toy.scene import write_video
 
-NUM_CLIPS = {"frame": 96, "opticalflow": 12}
+NUM_CLIPS = {"frame": 240, "opticalflow": 12}
 SIGNS = ("wave", "circle", "swipe_up", "clap")
-ROUNDS = 3
+ROUNDS = 5
 WORKERS = 2
 WANTED = 1.1
 CHALEARN_CLIPS = 47_933

@@ -7,12 +7,12 @@ Source of the engine: distributed.dask.org. What it does by itself is left to it
 watching workers, and doing the jobs of a worker that died again elsewhere.
 """
 
-import concurrent.futures
+import collections
 import contextlib
-import functools
 import logging
 import os
 import pickle
+import queue
 import sys
 import uuid
 from pathlib import Path
@@ -32,6 +32,8 @@ OPTIONS = {
 LOCAL = "local"
 LOGGERS = ("distributed", "tornado", "asyncio")
 CONNECT_SECONDS = 10
+BATCHES_PER_THREAD = 2  # that are under way: one is done, one waits
+BATCH_SECONDS, MOST_IN_BATCH = 0.5, 16  # of tasks that are given to a worker at once
 WORKERS_SECONDS = 10  # that the first worker may take to come
 MISSING = "--cluster needs Dask: pip install -r requirements-cluster.txt"
 START_WORKERS = "python -m distributed.cli.dask_worker {address} --nthreads 1 --nworkers auto"
@@ -58,69 +60,103 @@ def used(address):
     with _client(address) as client, _token() as token:
         _wait_for_workers(client)
         place = jobs.place_of(Path.cwd(), token)
-        with _Cluster(client, place) as executor, stage.elsewhere(executor):
-            threads = executor.num_workers
+        cluster = _Cluster(client, place)
+        with stage.elsewhere(cluster.outcomes):
+            threads = cluster.num_threads()
             words = f"cluster: {threads} {'thread' if threads == 1 else 'threads'} at"
             print(f"{words} {client.scheduler.address}", file=sys.stderr, flush=True)
             yield
 
 
-class _Cluster(concurrent.futures.Executor):
-    """A Dask cluster as an executor of `stage.run`."""
+class _Cluster:
+    """Does the tasks of stages on a Dask cluster, several at once: each costs Dask some time.
+
+    Args:
+        client: `distributed.Client`.
+        place: `jobs.Place`.
+    """
 
     def __init__(self, client, place):
         self._client, self._place = client, place
         self._address = client.scheduler.address
-        self._pending = set()
 
-    @property
-    def num_workers(self):
+    def num_threads(self):
         """Threads of all workers that are there now."""
         return max(1, sum(self._client.nthreads().values()))
 
-    def submit(self, work, task):
-        answer = concurrent.futures.Future()
+    def outcomes(self, do, tasks):
+        """Yields what `do` returns of each task, as they come; see `stage.elsewhere`."""
+        tasks, number = collections.deque(tasks), 1
+        in_flight, done = {}, queue.SimpleQueue()
         try:
-            content = wire.pickled(jobs.do, self._place, work, task)
-            job = self._client.submit(pickle.loads, content, pure=False)
+            while tasks or in_flight:
+                wanted = BATCHES_PER_THREAD * self._num_threads_or_gone()
+                while tasks and len(in_flight) < wanted:
+                    share = max(1, len(tasks) // wanted)  # so that all end at about the same time
+                    some = [tasks.popleft() for _ in range(min(number, share))]
+                    in_flight[self._submit(do, some, done)] = some
+                batch = _first_of(done)
+                some = in_flight.pop(batch)
+                if not self._has_killed(batch):
+                    found, seconds = self._result(batch)
+                    number = min(MOST_IN_BATCH, max(1, round(BATCH_SECONDS * len(some) / seconds)))
+                    yield from found
+                elif len(some) == 1:
+                    yield some[0][0].label, stage.FAILED, "the workers that worked on it died"
+                else:  # one of them did it: each by itself
+                    for task in some:
+                        in_flight[self._submit(do, [task], done)] = [task]
+        finally:  # whatever stops the stage
+            with contextlib.suppress(Exception):
+                self._client.cancel(list(in_flight))
+
+    def _num_threads_or_gone(self):
+        try:
+            return self.num_threads()
         except Exception as error:  # whatever a client says that has lost its scheduler
             raise self._gone() from error
-        self._pending.add(job)
-        job.add_done_callback(functools.partial(self._hand_on, answer))
-        return answer
 
-    def shutdown(self, wait=True, *, cancel_futures=False):
-        """Nobody waits for what is still pending: it is taken back."""
-        with contextlib.suppress(Exception):
-            self._client.cancel(list(self._pending))
+    def _submit(self, do, tasks, done):
+        try:
+            content = wire.pickled(jobs.do, self._place, do, tasks)
+            batch = self._client.submit(pickle.loads, content, pure=False)
+        except Exception as error:  # whatever a client says that has lost its scheduler
+            raise self._gone() from error
+        batch.add_done_callback(done.put)
+        return batch
 
-    def _hand_on(self, answer, job):
-        """What became of a job, in the words of `stage`."""
+    def _has_killed(self, batch):
+        """Whether several workers died with it."""
         from distributed import KilledWorker
 
-        self._pending.discard(job)
-        if job.status == "finished":
-            try:
-                answer.set_result(job.result())
-            except Exception:  # the worker that held the answer is gone, and the scheduler too
-                answer.set_exception(self._gone())
-        elif job.status != "error":
-            answer.set_exception(self._gone())
-        elif isinstance(error := job.exception(), KilledWorker):
-            answer.set_exception(stage.WorkerDiedError("the workers that worked on it died"))
-        elif isinstance(error, ImportError):
+        return batch.status == "error" and isinstance(batch.exception(), KilledWorker)
+
+    def _result(self, batch):
+        """What `jobs.do` returned; raises in the words of a stage where it could not."""
+        if batch.status == "error" and isinstance(error := batch.exception(), ImportError):
             command = START_WORKERS.format(address=self._address)
-            answer.set_exception(
-                jobs.UnfitWorkerError(
-                    f"A worker lacks this project's code ({error}). Start it in a clone of the "
-                    f"project, in which requirements-cluster.txt is installed: {command}"
-                )
+            raise jobs.UnfitWorkerError(
+                f"A worker lacks this project's code ({error}). Start it in a clone of the "
+                f"project, in which requirements-cluster.txt is installed: {command}"
             )
-        else:
-            answer.set_exception(error)
+        if batch.status == "error":
+            raise batch.exception()
+        if batch.status != "finished":
+            raise self._gone()
+        try:
+            return batch.result()
+        except Exception as error:  # who held the answer is gone, and the scheduler, too
+            raise self._gone() from error
 
     def _gone(self):
         return OSError(GONE.format(address=self._address))
+
+
+def _first_of(done):
+    """The next item of a queue; Ctrl-C is heard meanwhile on every system."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return done.get(timeout=1)
 
 
 @contextlib.contextmanager

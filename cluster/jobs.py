@@ -9,6 +9,7 @@ import functools
 import hashlib
 import os
 import platform
+import time
 import uuid
 from importlib import metadata
 from pathlib import Path
@@ -44,21 +45,28 @@ def place_of(folder, token):
     return Place(str(folder), token, code_digest(), versions())
 
 
-def do(place, work, task):
-    """Does one task of `stage.run`: `work` of it.
+def do(place, work, tasks):
+    """Does some tasks of `stage.run`.
 
     Args:
         place: `Place`.
         work: function of a task.
-        task: (`stage.Job`, path for its partial result).
+        tasks: list of (`stage.Job`, path for its partial result).
+
+    Returns:
+        (list of what `work` returned, seconds).
 
     Raises:
         UnfitWorkerError: this worker must not work for the stage.
     """
     _check(place)
-    job, partial = task
-    # Another worker may have begun the same task, and may be thought dead while it is not.
-    return work((job, partial.with_name(f"{partial.name}-{uuid.uuid4().hex}")))
+    started = time.monotonic()
+    outcomes = []
+    for job, partial in tasks:
+        # Another worker may have begun the same task, and may be thought dead while it is not.
+        own = partial.with_name(f"{partial.name}-{uuid.uuid4().hex}")
+        outcomes.append(work((job, own)))
+    return outcomes, time.monotonic() - started + 1e-6
 
 
 @functools.cache

@@ -6,6 +6,12 @@ So a scheduler, which looks at what it passes on, needs no code of this project,
 lacks it says so.
 """
 
+import importlib
+import io
+import pickle
+import sys
+from pathlib import Path
+
 
 class _Call:
     """Stands for what a function returns; pickling it is pickling the call."""
@@ -17,8 +23,22 @@ class _Call:
         return self._call
 
 
-def pickled(function, *arguments):
-    """A call as bytes. Functions of the script that was started travel by value, others by name."""
-    import cloudpickle  # here, for it comes with Dask
+class _Pickler(pickle.Pickler):
+    """Names what is defined in the script that was started by the script's own name."""
 
-    return cloudpickle.dumps(_Call(function, arguments))
+    def reducer_override(self, item):
+        if getattr(item, "__module__", None) == "__main__" and hasattr(item, "__qualname__"):
+            return of_script, (Path(sys.modules["__main__"].__file__).stem, item.__qualname__)
+        return NotImplemented
+
+
+def pickled(function, *arguments):
+    """A call as bytes."""
+    file = io.BytesIO()
+    _Pickler(file, pickle.HIGHEST_PROTOCOL).dump(_Call(function, arguments))
+    return file.getvalue()
+
+
+def of_script(name, item):
+    """A function of a script, which a worker imports."""
+    return getattr(importlib.import_module(name), item)

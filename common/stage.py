@@ -41,12 +41,8 @@ OPTIONS = {
     "rebuild": Option(False, "delete this stage's output and make it anew"),
 }
 DISK_FULL, FAILED = "disk full", "failed"
-_ELSEWHERE = []  # the executor that `elsewhere` names, at the end
+_ELSEWHERE = []  # what `elsewhere` names, the newest at the end
 DISK_FULL_ERRNOS = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-
-
-class WorkerDiedError(Exception):
-    """What worked on a job died, more than once; an executor says so of the one job."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +100,8 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
         jobs: list of `Job`.
         output: the stage's folder; holds the partial results on the way.
         workers: number of processes, by default one per core; 1 works in this process.
-        executor: any `concurrent.futures.Executor` instead of own processes; by default that of
-            `elsewhere`, if any.
+        executor: any `concurrent.futures.Executor` instead of own processes, or of what
+            `elsewhere` names.
         bytes_per_job: expected size of a result; checked against the free disk beforehand.
 
     Returns:
@@ -115,9 +111,6 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
         disk.DiskFullError: at the start where the results will not fit, or on the way.
     """
     started = time.monotonic()
-    if executor is None and _ELSEWHERE:
-        executor = _ELSEWHERE[-1]
-        workers = executor.num_workers
     todo = [job for job in jobs if not _is_done(job)]
     report = Report(stage, output, skipped=len(jobs) - len(todo))
     workers = min(workers or num_cores(), max(len(todo), 1))
@@ -132,9 +125,14 @@ def run(stage, work, jobs, output, workers=None, executor=None, bytes_per_job=0)
 
 
 @contextlib.contextmanager
-def elsewhere(executor):
-    """Within, every `run` that names no executor uses this one; it knows its `num_workers`."""
-    _ELSEWHERE.append(executor)
+def elsewhere(outcomes):
+    """Within, the tasks of every `run` that names no executor are done somewhere else.
+
+    Args:
+        outcomes: function of (`do`, tasks) that calls `do` with each task, wherever it likes, and
+            yields what it returns. A task is (`Job`, path of its partial result).
+    """
+    _ELSEWHERE.append(outcomes)
     try:
         yield
     finally:
@@ -291,6 +289,8 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
     do = functools.partial(_do, work)
     if executor is not None:
         outcomes = _in_given_executor(executor, do, tasks, workers)
+    elif _ELSEWHERE:
+        outcomes = _ELSEWHERE[-1](do, tasks)
     elif workers == 1:
         outcomes = _in_this_process(do, tasks)
     else:
@@ -368,8 +368,6 @@ def _in_executor(executor, do, tasks, workers, suspects):
             except concurrent.futures.BrokenExecutor:
                 suspects += [task, *pending.values()]
                 return
-            except WorkerDiedError as error:
-                outcome = task[0].label, FAILED, str(error)
             yield outcome
 
 
