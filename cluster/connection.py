@@ -7,6 +7,7 @@ Source of the engine: distributed.dask.org. What it does by itself is left to it
 watching workers, and doing the jobs of a worker that died again elsewhere.
 """
 
+import asyncio
 import collections
 import contextlib
 import logging
@@ -97,8 +98,8 @@ class _Cluster:
                     in_flight[self._submit(do, some, done)] = some
                 batch = _first_of(done)
                 some = in_flight.pop(batch)
-                if not self._has_killed(batch):
-                    found, seconds = self._result(batch)
+                if result := self._result(batch):
+                    found, seconds = result
                     number = min(MOST_IN_BATCH, max(1, round(BATCH_SECONDS * len(some) / seconds)))
                     yield from found
                 elif len(some) == 1:
@@ -125,27 +126,29 @@ class _Cluster:
         batch.add_done_callback(done.put)
         return batch
 
-    def _has_killed(self, batch):
-        """Whether several workers died with it."""
+    def _result(self, batch):
+        """What `jobs.do` returned, or None where several workers died with it.
+
+        Raises:
+            OSError: the scheduler is gone, or a worker is unfit.
+        """
         from distributed import KilledWorker
 
-        return batch.status == "error" and isinstance(batch.exception(), KilledWorker)
-
-    def _result(self, batch):
-        """What `jobs.do` returned; raises in the words of a stage where it could not."""
-        if batch.status == "error" and isinstance(error := batch.exception(), ImportError):
+        try:
+            return batch.result()  # done again by then, if the worker died that held it
+        except KilledWorker:
+            return None
+        except ImportError as error:
             command = START_WORKERS.format(address=self._address)
             raise jobs.UnfitWorkerError(
                 f"A worker lacks this project's code ({error}). Start it in a clone of the "
                 f"project, in which requirements-cluster.txt is installed: {command}"
-            )
-        if batch.status == "error":
-            raise batch.exception()
-        if batch.status != "finished":
-            raise self._gone()
-        try:
-            return batch.result()
-        except Exception as error:  # who held the answer is gone, and the scheduler, too
+            ) from error
+        except jobs.UnfitWorkerError:
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if batch.status == "error":
+                raise
             raise self._gone() from error
 
     def _gone(self):

@@ -65,8 +65,10 @@ class Cluster:
         self.scheduler = self._start("dask_scheduler", self.folder, *place)
         until(self.file.is_file, "the scheduler")
 
-    def start_worker(self, code=ROOT):
-        more = ("--nthreads", 1, "--no-nanny", "--local-directory", self.folder)
+    def start_worker(self, code=ROOT, kept_alive=False):
+        """Starts a worker; one that is `kept_alive` is started anew where it dies."""
+        more = ("--nthreads", 1, "--local-directory", self.folder)
+        more += () if kept_alive else ("--no-nanny",)
         self.workers.append(self._start("dask_worker", code, *more))
 
     def close(self):
@@ -169,6 +171,23 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     assert process.returncode == 0, said + errors
     assert sorted(tmp_path.glob(output)) == sorted(made)
     assert tree(tmp_path) == tree(local_tree)
+
+
+def kill_the_worker(source, partial):
+    """Work on which a worker dies, as of `stage.run`."""
+    if source == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    partial.write_text("done")
+
+
+def test_a_clip_that_kills_workers_fails_alone(cluster, tmp_path, monkeypatch):
+    for _ in range(2):
+        cluster.start_worker(kept_alive=True)
+    monkeypatch.chdir(tmp_path)
+    jobs = [stage.Job(n, tmp_path / "out" / str(n), str(n)) for n in range(20)]
+    with connection.used(str(cluster.file)):
+        report = stage.run("kill", kill_the_worker, jobs, tmp_path / "out")
+    assert report.failed == [("5", "the workers that worked on it died")] and report.done == 19
 
 
 def fill_the_disk(source, partial):
