@@ -21,7 +21,7 @@ import collections
 from pathlib import Path
 
 from cluster import connection
-from common import class_list, stage
+from common import class_list, disk, stage
 from common import dataset as data
 from common.command_line import POSITIVE
 from tables import columns, names, reading, videos
@@ -61,10 +61,24 @@ def prepare(dataset, table, found, named=None, workers=None, rebuild=False, **ho
     if rebuild:
         for job in plan.jobs:
             job.target.unlink(missing_ok=True)
+    _remove_outdated(dataset, plan.jobs)
     jobs = plan.jobs + plan.refused
     report = stage.run("prepare", videos.write, jobs, dataset.video_dir, workers)
     _write_lists(dataset, plan)
     return report
+
+
+def _remove_outdated(dataset, jobs):
+    """Deletes what an earlier table made here and this one does not; other clips stay."""
+    wanted = {job.target for job in jobs}
+    made = (path for path in dataset.video_dir.glob("*/*/*") if not path.name.startswith("."))
+    outdated = [path for path in made if path not in wanted and disk.read_stamp(path) is not None]
+    for path in outdated:
+        disk.remove_stamp(path)
+        path.unlink()
+    if outdated:
+        place = outdated[0].relative_to(dataset.video_dir)
+        print(f"{len(outdated)} clips of an earlier table removed, such as {place}")
 
 
 def _write_lists(dataset, plan):

@@ -10,10 +10,13 @@ watching workers, and doing the jobs of a worker that died again elsewhere.
 import asyncio
 import collections
 import contextlib
+import json
 import logging
 import os
 import pickle
 import queue
+import re
+import socket
 import sys
 import uuid
 from pathlib import Path
@@ -38,9 +41,13 @@ BATCH_SECONDS, MOST_IN_BATCH = 0.5, 16  # of tasks that are given to a worker at
 WORKERS_SECONDS = 10  # that the first worker may take to come
 MISSING = "--cluster needs Dask: pip install -r requirements-cluster.txt"
 START_WORKERS = "python -m distributed.cli.dask_worker {address} --nthreads 1 --nworkers auto"
+NOBODY = (
+    "No Dask scheduler answers at {address}. Start one: python -m distributed.cli.dask_scheduler, "
+    "which tells its address."
+)
 GONE = (
     "The cluster's scheduler at {address} is gone. What is finished is kept: start the scheduler "
-    "and its workers again, then the same command."
+    "and its workers again, then the same command, without --rebuild."
 )
 
 
@@ -61,6 +68,7 @@ def used(address):
     with _client(address) as client, _token() as token:
         _wait_for_workers(client)
         place = jobs.place_of(Path.cwd(), token)
+        _refuse_unfit(client, place)
         cluster = _Cluster(client, place)
         with stage.elsewhere(cluster.outcomes):
             threads = cluster.num_threads()
@@ -138,12 +146,8 @@ class _Cluster:
             return batch.result()  # done again by then, if the worker died that held it
         except KilledWorker:
             return None
-        except ImportError as error:
-            command = START_WORKERS.format(address=self._address)
-            raise jobs.UnfitWorkerError(
-                f"A worker lacks this project's code ({error}). Start it in a clone of the "
-                f"project, in which requirements-cluster.txt is installed: {command}"
-            ) from error
+        except ImportError as error:  # of one that has come since
+            raise _without_code("A worker", error, self._address) from error
         except jobs.UnfitWorkerError:
             raise
         except (Exception, asyncio.CancelledError) as error:
@@ -153,6 +157,28 @@ class _Cluster:
 
     def _gone(self):
         return OSError(GONE.format(address=self._address))
+
+
+def _refuse_unfit(client, place):
+    """Asks all workers that are there, before a stage deletes or writes anything.
+
+    Raises:
+        jobs.UnfitWorkerError: one is unfit.
+    """
+    content = wire.pickled(jobs.check, place)
+    for address, answer in client.run(pickle.loads, content, on_error="return").items():
+        if isinstance(answer, ImportError):
+            raise _without_code(f"The worker at {address}", answer, client.scheduler.address)
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def _without_code(who, error, address):
+    command = START_WORKERS.format(address=address)
+    return jobs.UnfitWorkerError(
+        f"{who} lacks this project's code ({error}). Start it in a clone of the project, in which "
+        f"requirements-cluster.txt is installed: {command}"
+    )
 
 
 def _first_of(done):
@@ -177,21 +203,40 @@ def _client(address):
     with contextlib.ExitStack() as stack:
         if address == LOCAL:
             cluster = distributed.LocalCluster(
-                n_workers=stage.num_cores(), threads_per_worker=1, dashboard_address=None
+                n_workers=stage.num_cores(), threads_per_worker=1, dashboard_address=":0"
             )
-            target = {"address": stack.enter_context(cluster)}
-        elif os.path.isfile(address):
-            target = {"scheduler_file": address}
+            target = stack.enter_context(cluster)
         else:
-            target = {"address": address}
+            target = _reachable(address)
         try:
-            client = distributed.Client(**target, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = distributed.Client(target, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
-            raise OSError(
-                f"No Dask scheduler answers at {address}. Start one: python -m "
-                "distributed.cli.dask_scheduler, which tells its address."
-            ) from error
+            raise OSError(NOBODY.format(address=target)) from error
         yield stack.enter_context(client)
+
+
+def _reachable(address):
+    """The address of a scheduler, also of one that a scheduler file names.
+
+    Raises:
+        OSError: nobody listens there; Dask's own client would take half a minute to say so.
+        ValueError: it is neither an address nor a file.
+    """
+    if os.path.isfile(address):
+        address = json.loads(Path(address).read_text(encoding="utf-8"))["address"]
+    found = re.fullmatch(r"(?:(\w+)://)?\[?([^/\[\]]+?)\]?:(\d+)", address)
+    if not found:
+        raise ValueError(
+            f"--cluster is an address such as tcp://host:8786, the scheduler's file, or {LOCAL}. "
+            f"Received: {address}"
+        )
+    kind, host, port = found.groups()
+    if kind in (None, "tcp"):
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise OSError(NOBODY.format(address=address)) from error
+    return address
 
 
 def _wait_for_workers(client):

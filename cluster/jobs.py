@@ -59,7 +59,7 @@ def do(place, work, tasks):
     Raises:
         UnfitWorkerError: this worker must not work for the stage.
     """
-    _check(place)
+    check(place)
     started = time.monotonic()
     outcomes = []
     for job, partial in tasks:
@@ -70,7 +70,7 @@ def do(place, work, tasks):
 
 
 @functools.cache
-def _check(place):
+def check(place):
     """Raises UnfitWorkerError, or makes this process one that works for the stage."""
     here = platform.node()
     token = Path(place.folder, place.token)
@@ -94,11 +94,9 @@ def _check(place):
             f"The worker on {here} has other packages: {', '.join(' '.join(d) for d in differing)}."
             " Install the same requirements.txt on both, and start the worker again."
         )
-    from distributed import get_worker  # here, for only workers and their clients need it
-
     os.chdir(place.folder)
-    # A worker has as many threads as it was started with, whatever it computes with.
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(get_worker().state.nthreads))
+    # A worker has as many threads as it was started with; each computes by itself.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     cv2.setNumThreads(1)
 
 

@@ -190,6 +190,18 @@ def test_every_wrong_row_is_named_and_the_others_are_done(folder, prepare):
     assert [path.name for path in (folder / "data_set").iterdir()] == ["any"]
 
 
+def test_another_table_removes_what_the_first_one_made_and_nothing_else(folder, prepare):
+    videos(folder, *(f"{label}_{who}_1.avi" for label in "ab" for who in ("ann", "bob", "cem")))
+    prepare("--names", "{label}_{signer}_{}", "--split-by", "signer")
+    own = folder / "data_set/any/train/a/own.avi"
+    write_video(own, moving_square(5, (1, 1)))
+    assert len({place.split("/")[0] for place in places(folder)}) > 1
+    result = prepare("--names", "{label}_{signer}_{}")
+    assert "clips of an earlier table removed, such as test/" in result
+    assert len(places(folder)) == 7 and all(p.startswith("train/") for p in places(folder))
+    assert own.is_file()
+
+
 def test_a_whole_video_is_the_same_bytes_and_costs_no_disk(folder, prepare):
     videos(folder, "a.avi", "b.avi")
     write_csv(folder / "t.csv", ["video", "label"], ["a", "x"], ["b", "y"])

@@ -261,12 +261,13 @@ def test_a_worker_with_other_code_is_refused_by_name(cluster, videos):
     cluster.start_worker(other)
     result = run(*STAGES[1], "--cluster", cluster.file, cwd=videos, check=1)
     assert f"other code of this project, in {other}" in result.stderr
-    assert not some_results(videos)
+    assert not (videos / "data_temp").exists()  # before anything is deleted or made
 
 
 def test_a_worker_without_the_code_is_told_how_to_start(cluster, videos):
     cluster.start_worker(cluster.folder)
     result = run(*STAGES[1], "--cluster", cluster.file, cwd=videos, check=1)
+    assert "The worker at tcp://127.0.0.1" in result.stderr
     assert "lacks this project's code" in result.stderr
     assert "python -m distributed.cli.dask_worker tcp://127.0.0.1" in result.stderr
 
@@ -274,6 +275,10 @@ def test_a_worker_without_the_code_is_told_how_to_start(cluster, videos):
 def test_nobody_at_the_address_and_nobody_who_works_are_told(cluster, videos, monkeypatch):
     result = run(*STAGES[1], "--cluster", "tcp://127.0.0.1:9", cwd=videos, check=1)
     assert "No Dask scheduler answers at tcp://127.0.0.1:9" in result.stderr
+    assert "Traceback" not in result.stderr
+    for wrong in ("nonsense", "no_such_file.json", "tcp://host", ""):
+        with pytest.raises(ValueError, match="--cluster is an address"), connection.used(wrong):
+            pass
     result = run(*STAGES[1], "--cluster", cluster.file, cwd=videos, check=1)
     assert "has no workers" in result.stderr and "dask_worker" in result.stderr
 
