@@ -61,18 +61,28 @@ def prepare(dataset, table, found, named=None, workers=None, rebuild=False, **ho
     if rebuild:
         for job in plan.jobs:
             job.target.unlink(missing_ok=True)
-    _remove_outdated(dataset, plan.jobs)
+    _remove_outdated(dataset, plan)
     jobs = plan.jobs + plan.refused
     report = stage.run("prepare", videos.write, jobs, dataset.video_dir, workers)
     _write_lists(dataset, plan)
     return report
 
 
-def _remove_outdated(dataset, jobs):
-    """Deletes what an earlier table made here and this one does not; other clips stay."""
-    wanted = {job.target for job in jobs}
+def _remove_outdated(dataset, plan):
+    """Deletes what an earlier table made here and this one does not; other clips stay.
+
+    Where rows are wrong, only what has come into another split: their videos may come back.
+    """
+    wanted = {job.target for job in plan.jobs}
+    moved = {(target.parent.name, target.name) for target in wanted}
     made = (path for path in dataset.video_dir.glob("*/*/*") if not path.name.startswith("."))
-    outdated = [path for path in made if path not in wanted and disk.read_stamp(path) is not None]
+    outdated = [
+        path
+        for path in made
+        if path not in wanted
+        and (not plan.refused or (path.parent.name, path.name) in moved)
+        and disk.read_stamp(path) is not None
+    ]
     for path in outdated:
         disk.remove_stamp(path)
         path.unlink()

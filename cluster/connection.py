@@ -7,7 +7,6 @@ Source of the engine: distributed.dask.org. What it does by itself is left to it
 watching workers, and doing the jobs of a worker that died again elsewhere.
 """
 
-import asyncio
 import collections
 import contextlib
 import json
@@ -16,7 +15,6 @@ import os
 import pickle
 import queue
 import re
-import socket
 import sys
 import uuid
 from pathlib import Path
@@ -140,6 +138,8 @@ class _Cluster:
         Raises:
             OSError: the scheduler is gone, or a worker is unfit.
         """
+        from asyncio import CancelledError  # here, for scripts without a cluster start without it
+
         from distributed import KilledWorker
 
         try:
@@ -150,7 +150,7 @@ class _Cluster:
             raise _without_code("A worker", error, self._address) from error
         except jobs.UnfitWorkerError:
             raise
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, CancelledError) as error:
             if batch.status == "error":
                 raise
             raise self._gone() from error
@@ -230,6 +230,8 @@ def _reachable(address):
             f"--cluster is an address such as tcp://host:8786, the scheduler's file, or {LOCAL}. "
             f"Received: {address}"
         )
+    import socket
+
     kind, host, port = found.groups()
     if kind in (None, "tcp"):
         try:

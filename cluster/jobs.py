@@ -11,7 +11,6 @@ import os
 import platform
 import time
 import uuid
-from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -114,6 +113,8 @@ def code_digest():
 @functools.cache
 def versions():
     """((package, version), ...) of Python and of the `PACKAGES` that are installed."""
+    from importlib import metadata  # here, for scripts without a cluster start without it
+
     found = [("python", platform.python_version())]
     for name in PACKAGES:
         try:

@@ -200,6 +200,12 @@ def test_another_table_removes_what_the_first_one_made_and_nothing_else(folder, 
     assert "clips of an earlier table removed, such as test/" in result
     assert len(places(folder)) == 7 and all(p.startswith("train/") for p in places(folder))
     assert own.is_file()
+    (folder / "videos/a_ann_1.avi").rename(folder / "away.avi")
+    (folder / "videos/odd.avi").write_bytes(b"x")
+    prepare("--names", "{label}_{signer}_{}", "--split-by", "signer", check=1)
+    assert (folder / "data_set/any/train/a/a_ann_1.avi").is_file()  # its row may come back
+    names = [place.split("/")[-1] for place in places(folder)]
+    assert len(names) == len(set(names)) == 7  # nobody is in two splits
 
 
 def test_a_whole_video_is_the_same_bytes_and_costs_no_disk(folder, prepare):
