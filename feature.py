@@ -65,12 +65,18 @@ def extract_features(
 
     Raises:
         FileNotFoundError: no frames, no flow, or no weights.
-        ValueError: the folder holds features of another network.
+        ValueError: the folder holds features of another network, or random weights are asked for
+            on a cluster.
     """
     clips = dataset.stored_clips(stream)
     refuse_unasked_random(extractor, weights, dataset.preset)
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
+    if stage.is_elsewhere() and parameters.get("weights") == "none":
+        raise ValueError(
+            "On a cluster every process would draw random weights of its own. Name trained ones "
+            "(--weights PATH), or run feature.py without --cluster."
+        )
     folder = dataset.feature_dir(stream, extractor)
     jobs = [
         stage.Job(clip.path, feature_file(folder, clip), str(clip.path), disk.stamp_of(clip.path))

@@ -124,8 +124,8 @@ class _Cluster:
             raise self._gone() from error
 
     def _submit(self, do, tasks, done):
+        content = wire.pickled(jobs.do, self._place, do, tasks)
         try:
-            content = wire.pickled(jobs.do, self._place, do, tasks)
             batch = self._client.submit(pickle.loads, content, pure=False)
         except Exception as error:  # whatever a client says that has lost its scheduler
             raise self._gone() from error

@@ -159,7 +159,9 @@ class ClipBatches:
             answer.set_result(values)
 
 
-_of_this_process = functools.lru_cache(maxsize=2)(ClipBatches)
+@functools.lru_cache(maxsize=2)
+def _of_this_process(*settings):
+    return ClipBatches(*settings)
 
 
 def clip_features(network, clips):

@@ -11,7 +11,7 @@ import feature
 import opticalflow
 import toysigns
 from common import dataset as data
-from common import network_input
+from common import network_input, stage
 from inference.extractor import build_network
 from tests.helpers import run_script
 
@@ -138,3 +138,9 @@ def test_a_seed_is_a_whole_number(main, seed, capsys, tmp_path, monkeypatch):
         main(["--dataset", "moves", "--seed", seed])
     assert caught.value.code == 2
     assert f"--seed: expected a whole number, 0 or more, received {seed}" in capsys.readouterr().err
+
+
+def test_random_weights_are_refused_where_each_process_would_draw_its_own(dataset):
+    with stage.elsewhere(lambda do, tasks: map(do, tasks)):
+        with pytest.raises(ValueError, match="random weights of its own"):
+            feature.extract_features(dataset, "rgb", "mobilenet", "none", rebuild=True)
