@@ -9,7 +9,7 @@ from toy import performance
 
 
 def test_every_question_has_one_answer_and_every_answer_is_given():
-    codes = np.array([traits.encode(performance.invent(f"sign {n}")) for n in range(2000)])
+    codes = np.array([traits.encode(performance.invent(f"sign {n}")) for n in range(6000)])
     ends = np.cumsum(traits.sizes())
     for question, part in zip(traits.questions(), np.split(codes, ends[:-1], axis=1), strict=True):
         assert (part.sum(axis=1) == 1).all(), question
