@@ -36,7 +36,7 @@ def tree(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in paths
-        if not path.name.endswith("source.json") and not path.name.startswith(".coverage")
+        if "source.json" not in path.name and not path.name.startswith(".coverage")
     }
 
 
