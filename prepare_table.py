@@ -41,7 +41,7 @@ def prepare(dataset, table, found, named=None, workers=None, rebuild=False, **ho
         workers: see `stage.run`.
         rebuild: make the clips anew that are there.
         how: `unit` of start and end, one of `UNITS`, by default as the columns are called;
-            `transfer`, one of `videos.TRANSFERS`; `fps` of folders of frames; `split_by`: "signer"
+            `transfer`: "link" or "copy"; `fps` of folders of frames; `split_by`: "signer"
             keeps people apart.
 
     Returns:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common import disk
 
+FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 CLIP_COLUMNS = ("split", "class", "video", "signer")
 
 

@@ -3,8 +3,10 @@
     {"test": {"num_videos": 96, "clips": "<digest>",
               "streams": {"rgb" | "flow" | "fused": {"top1", "top5", "macro_recall"}},
               "nearest": {"top1", "network", "num_videos", "num_examples"},
-              "unknown": {"lost", "refused", "area"}}}
+              "unknown": {"lost", "refused", "area"},
+              "new_people": {"num_people", "num_videos", "top1"}}}
 
+`new_people` is of clips of people of whom no clip was trained on, see `metrics.of_new_people`;
 `nearest` is the baseline of a network, see `evaluation/baseline.py`; `unknown` is of runs that can
 tell that a clip shows none of their signs, see `metrics.score_nearest`.
 

@@ -13,7 +13,6 @@ from live.recording import Recording
 from live.state import COUNTDOWN_SECONDS, ESCAPE
 
 FRAMES_SHOWN_AGAIN = 40
-FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 
 
 class State(enum.Enum):
@@ -121,10 +120,10 @@ class Capture:
 def check_sign_name(name):
     """Raises ValueError where a sign's name cannot be that of a folder on every system."""
     is_odd = name.strip(" .") != name or not name or not name.isprintable()
-    if is_odd or set(name) & set(FORBIDDEN):
+    if is_odd or set(name) & set(class_list.FORBIDDEN):
         raise ValueError(
-            f"The name of a sign becomes that of a folder, without {FORBIDDEN} and without a dot "
-            f"or space at its ends. Received: {name!r}"
+            f"The name of a sign becomes that of a folder, without {class_list.FORBIDDEN} and "
+            f"without a dot or space at its ends. Received: {name!r}"
         )
 
 

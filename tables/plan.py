@@ -6,7 +6,7 @@ import re
 from common import class_list, disk, stage
 from tables import columns, videos
 
-FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in names of folders, on one system or another
+FORBIDDEN = re.compile(rf"[{re.escape(class_list.FORBIDDEN)}\x00-\x1f]")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}  # of the people, with --split-by signer
 REFUSED_DIR = ".refused"  # where what is refused would be, which is never made
 

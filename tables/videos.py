@@ -12,7 +12,6 @@ from common.class_list import same_form
 from common.dataset import VIDEO_SUFFIXES
 from common.video import IMAGE_SUFFIXES, open_video, read_image
 
-TRANSFERS = ("link", "copy")
 COLOUR_ENDINGS = ("_color", "_rgb", "_colour")  # of names that stand without them in a table
 CUT_SUFFIX = ".avi"
 CUT_QUALITY = 95  # of the JPEGs that a cut consists of
