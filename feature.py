@@ -7,7 +7,8 @@ reads   data_temp/<dataset>/<preset>/{frame,oflow}/<split>/<class>/<video>/*.jpg
 writes  data_temp/<dataset>/<preset>/{frame,oflow}-<extractor>/<split>/<class>/<video>.npy
 
 float16 (frames, features): a row per frame of a MobileNet or of hog_hof (what frames look like and
-how they move, without a network), one row per video of I3D.
+how they move, without a network), one row per video of I3D, one per step of signs: the small I3D
+that has learned signing from drawn people, without Keras.
 `parameters.json` beside them says which network made them.
 """
 
@@ -19,6 +20,7 @@ import io
 
 import numpy as np
 
+import i3d_weights
 from cluster import connection
 from common import dataset as data
 from common import disk, network_input, stage
@@ -28,10 +30,11 @@ from common.presets import MOBILE_LSTM_PRESETS
 from inference.extractor import (
     EXTRACTORS,
     HOG_HOF,
-    ClipBatches,
-    Descriptor,
+    SIGNS,
     find_weights,
+    maker,
     refuse_unasked_random,
+    seen_size,
 )
 from nearest import descriptor
 from opticalflow import load_clip
@@ -65,26 +68,21 @@ def extract_features(
 
     Raises:
         FileNotFoundError: no frames, no flow, or no weights.
-        ValueError: the folder holds features of another network, or random weights are asked for
-            on a cluster.
+        ValueError: the folder holds features of another network.
     """
     clips = dataset.stored_clips(stream)
     refuse_unasked_random(extractor, weights, dataset.preset)
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
-    if stage.is_elsewhere() and parameters.get("weights") == "none":
-        raise ValueError(
-            "On a cluster every process would draw random weights of its own. Name trained ones "
-            "(--weights PATH), or run feature.py without --cluster."
-        )
     folder = dataset.feature_dir(stream, extractor)
     jobs = [
         stage.Job(clip.path, feature_file(folder, clip), str(clip.path), disk.stamp_of(clip.path))
         for clip in clips
     ]
     workers = workers or stage.num_cores()
-    batches = _maker(dataset.preset, stream, extractor, weights, seed)
-    if rebuild or not all(job.target.exists() for job in jobs):
+    batches = maker(dataset.preset, stream, extractor, weights, seed)
+    has_new = rebuild or not all(job.target.exists() for job in jobs)
+    if has_new:
         batches.open()  # weights that do not fit are told before anything is deleted or written
     disk.claim(folder, parameters, command(dataset, extractor, weights, seed), rebuild)
     size = seen_size(dataset.preset, extractor)
@@ -94,23 +92,14 @@ def extract_features(
     name = f"feature {stream}"
     stage.remove_orphans(name, folder, jobs)
     if stage.is_elsewhere():
-        return stage.run(name, write_one, jobs, folder)
+        with disk.partial_dir(folder) as shared:
+            if has_new:
+                batches.share(shared)
+            return stage.run(name, write_one, jobs, folder)
     with concurrent.futures.ThreadPoolExecutor(workers * THREADS_PER_WORKER) as threads:
         return stage.run(
             name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
         )
-
-
-def _maker(preset, stream, extractor, weights, seed):
-    """What `write_features` asks for the features of a clip."""
-    if extractor == HOG_HOF:
-        return Descriptor(stream)
-    return ClipBatches(preset, stream, extractor, weights, seed)
-
-
-def seen_size(preset, extractor):
-    """(height, width) of what an extractor sees: a network's input, else the whole frame."""
-    return preset.frame_size if extractor == HOG_HOF else preset.input_size
 
 
 def extract_streams(dataset, options, extractor):
@@ -138,6 +127,8 @@ def default_weights(dataset, extractor):
     """The weights that training of this preset begins with."""
     if extractor == HOG_HOF:
         return "none"
+    if extractor == SIGNS:
+        return i3d_weights.SIGNS
     if extractor == "i3d":
         return dataset.preset.weights
     return MOBILE_LSTM_PRESETS[dataset.preset.name].weights
@@ -156,6 +147,13 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
             "extractor": extractor,
             "input_size": seen_size(preset, extractor),
             **descriptor.parameters(stream),
+            "source": disk.read_parameters(dataset.stored_dir(stream)),
+        }
+    if extractor == SIGNS:
+        return {
+            "extractor": extractor,
+            "weights": fingerprint(path),
+            "input_size": seen_size(preset, extractor),
             "source": disk.read_parameters(dataset.stored_dir(stream)),
         }
     return {
@@ -238,8 +236,8 @@ def main(argv=None):
     )
     parser.add_argument(
         "--weights",
-        help="imagenet (of i3d: kinetics), none, or a file (default: imagenet or kinetics; laptop: "
-        "none)",
+        help="imagenet (of i3d: kinetics or signs), none, or a file (default: imagenet or "
+        "kinetics; laptop: none; of signs: signs)",
     )
     parser.add_argument(
         "--stream", choices=[*STREAMS, "both"], default="both", help="default: both"

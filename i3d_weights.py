@@ -34,8 +34,10 @@ CHECKPOINT_URL = (
 )
 FILE_HELP = (
     "a file: Keras .h5, TensorFlow checkpoint, PyTorch state dict or checkpoint, .safetensors, "
-    ".keras; a folder with one for each stream, such as a run's; or kinetics"
+    ".keras; a folder with one for each stream, such as a run's; kinetics; or signs"
 )
+SIGNS = "signs"  # what a small network has learned from drawn people, see pretrain.py
+SIGNS_DIR = Path(__file__).parent / "weights" / "laptop"
 RUNS = Path("model")
 # Beside weights in a folder, but not to be named as weights.
 COMPANIONS = (".meta", ".sha256", ".txt", ".md", ".json", ".npy")
@@ -45,8 +47,9 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
     """The file that `--weights` means for one stream; published ones are downloaded.
 
     Args:
-        weights: "kinetics", or the path of a file, or of a folder that holds the published files,
-            one file or checkpoint with the stream's name in its own, or a run of this project.
+        weights: "kinetics"; "signs", those of drawn people that come with the project; or the path
+            of a file, or of a folder that holds the published files, one file or checkpoint with
+            the stream's name in its own, or a run of this project.
         stream: "rgb" or "flow".
         from_other_stream: where a folder has no weights of `stream`, take the other's.
         with_top: of "kinetics", the files with the head of 400 classes.
@@ -63,7 +66,7 @@ def find_weights(weights, stream, from_other_stream=False, with_top=False, base_
     """
     if weights == "kinetics":
         return kinetics.find(stream, base_url or RELEASE_URL, CHECKPOINT_URL, with_top)
-    path = Path(weights)
+    path = SIGNS_DIR if weights == SIGNS else Path(weights)
     if not path.exists() and (RUNS / path / "run.json").is_file():
         path = RUNS / path  # the bare name of a run
     if not path.is_dir():

@@ -54,8 +54,8 @@ class PretrainingOptions(RunOptions):
         None, "folder below data_set/ with clips to use", of_default="clips are drawn"
     )
     preset: str = option("laptop", "frames and sizes", choices=sorted(PRESETS))
-    signs: int = option(700, "invented signs", COUNT)
-    clips: int = option(8, "clips of each of them", COUNT)
+    signs: int = option(2400, "invented signs", COUNT)
+    clips: int = option(6, "clips of each of them", COUNT)
     people: int = option(400, "drawn people who perform them", COUNT)
     epochs: int = option(9, "how often each clip is seen", COUNT)
     batch_size: int = option(8, "clips per step", COUNT)

@@ -2,11 +2,14 @@
 
     python train_nearest.py --dataset my_signs --preset laptop
 
-reads   data_temp/<dataset>/<preset>/{frame,oflow}-hog_hof/<split>/<class>/<video>.npy (feature.py)
+reads   data_temp/<dataset>/<preset>/{frame,oflow}-{hog_hof,signs}/<split>/<class>/<video>.npy
+        (feature.py)
 writes  model/<run>/  rgb.npz flow.npz run.json
 
 The nearest clip names the sign, by how its frames look (rgb) and how they move (flow), whatever the
-speed; one clip of a sign is enough. See nearest/. It takes seconds, and is done anew each time.
+speed; one clip of a sign is enough. With `--preset laptop`, what this takes for none of the signs
+is compared by a network that has learned signing from drawn people. See nearest/. It takes seconds,
+and is done anew each time.
 """
 
 from common import command_line  # isort: split
@@ -32,10 +35,11 @@ from common.command_line import (
 from common.network_input import STREAMS
 from common.presets import NEAREST_PRESETS
 from inference import run_folder
-from inference.engine import ExampleNetwork
-from inference.extractor import HOG_HOF
-from nearest import files
-from nearest.examples import REFIT_CLIPS, Examples
+from inference.engine import ExampleNetwork, comparison_of
+from inference.extractor import can_use_signs
+from nearest import comparison, files
+from nearest.comparison import HOG_HOF, SIGNS
+from nearest.examples import REFIT_CLIPS
 from training import start
 from training.options import RunOptions
 from training.run import run_dir
@@ -57,7 +61,7 @@ class NearestOptions(RunOptions):
 
     def recorded(self):
         """{name: value} of the options that run.json tells."""
-        return {"extractor": HOG_HOF}
+        return {}
 
 
 def train(dataset, options=None):
@@ -78,22 +82,24 @@ def train(dataset, options=None):
     started = time.monotonic()
     dataset.refuse_if_unknown()
     clips = {stream: start.stored_clips(dataset, stream) for stream in options.streams}
-    feature.check(dataset, HOG_HOF, "none", options.streams)
+    for extractor in extractors(dataset.preset):
+        weights = feature.default_weights(dataset, extractor)
+        feature.check(dataset, extractor, weights, options.streams)
     first = clips[options.streams[0]]
     folder = run_dir(dataset, run_folder.NEAREST, options.run)
     run = start.new_run(folder, dataset, run_folder.NEAREST, first, options, {}, min_signs=1)
     _refuse_other_run(run)
-    examples = {
-        stream: examples_of(run, stream, start.split(clips[stream], 0)[0])
+    known = {
+        stream: _known_clips(run, stream, start.split(clips[stream], 0)[0])
         for stream in options.streams
     }
-    run.fusion_weight = fusion_weight(examples)
+    run.fusion_weight = fusion_weight(known)
     run.finished = True
     folder.mkdir(parents=True, exist_ok=True)
     with disk.lock(folder / ".lock", f"Another process makes {folder}."):
-        for stream, found in examples.items():
+        for stream, found in known.items():
             files.save(run.model_file(stream), found)
-        for stream in set(STREAMS) - set(examples):
+        for stream in set(STREAMS) - set(known):
             run.model_file(stream).unlink(missing_ok=True)
         run.write()
     report = stage.Report("nearest", folder, done=run.data["train"])
@@ -102,28 +108,46 @@ def train(dataset, options=None):
     return report
 
 
-def examples_of(run, stream, clips):
-    """`Examples` of stored clips of the signs that a run knows."""
-    paths = feature.files(run, stream, clips, HOG_HOF)
-    rows = np.stack([np.load(path) for path in paths])
+def extractors(preset):
+    """What makes the rows by which clips are compared."""
+    return (HOG_HOF, SIGNS) if can_use_signs(preset) else (HOG_HOF,)
+
+
+def extract_features(dataset, options):
+    """`feature.extract_streams` of all that clips are compared by; one `stage.Report`."""
+    first, *others = extractors(dataset.preset)
+    report = feature.extract_streams(dataset, options, first)
+    for extractor in others:
+        more = feature.extract_streams(dataset, options, extractor)
+        report.failed += more.failed
+    return report
+
+
+def _known_clips(run, stream, clips):
+    """`Comparison` with the stored clips of a data set."""
     classes = [run.labels.index(clip.label) for clip in clips]
-    return Examples(rows, classes, len(run.signs), only_changes=stream == "flow")
+    rows = {
+        name: np.stack([np.load(path) for path in feature.files(run, stream, clips, name)])
+        for name in extractors(run.preset)
+    }
+    examples = comparison.fit(stream, rows, classes, len(run.signs))
+    return comparison_of(stream, examples, run.preset.input_size)
 
 
-def fusion_weight(examples):
+def fusion_weight(known):
     """The share of the RGB stream that names left out clips best.
 
     Args:
-        examples: {stream: `Examples`}.
+        known: {stream: `Comparison`}.
     """
-    if len(examples) < 2:
+    if len(known) < 2:
         return 0.5
-    if not len(examples["rgb"]):
+    if not len(known["rgb"]):
         return FUSION_WEIGHTS[0]
-    left_out = {stream: found.left_out() for stream, found in examples.items()}
+    left_out = {stream: found.left_out() for stream, found in known.items()}
     _, classes = left_out["rgb"]
     if not len(classes):
-        moving = examples["rgb"].share_of_changes()
+        moving = known["rgb"].examples[HOG_HOF].share_of_changes()
         return round((1 - moving) * FUSION_WEIGHTS[0] + moving * FUSION_WEIGHTS[1], 2)
     return predict.choose_fusion_weight(
         {name: each for name, (each, _) in left_out.items()}, classes
@@ -145,7 +169,7 @@ def open_dataset(dataset, workers=None):
     options = NearestOptions(workers=workers)
     frame.extract_frames(dataset, workers=workers)
     opticalflow.extract_flow(dataset, workers=workers)
-    feature.extract_streams(dataset, options, HOG_HOF)
+    extract_features(dataset, options)
     return predict.Recognizer(train(dataset, options).output)
 
 
@@ -161,8 +185,10 @@ def without_clips(dataset):
         data={},
         options={},
     )
-    none = {stream: Examples([], [], 0, only_changes=stream == "flow") for stream in STREAMS}
-    return _recognizer(run, none)
+    rows = dict.fromkeys(extractors(run.preset), ())
+    none = {stream: comparison.fit(stream, rows, [], 0) for stream in STREAMS}
+    size = run.preset.input_size
+    return _recognizer(run, {s: comparison_of(s, found, size) for s, found in none.items()})
 
 
 def with_clip(recognizer, label, frames):
@@ -183,12 +209,11 @@ def with_clip(recognizer, label, frames):
     if label not in recognizer.run.labels:
         signs += recognizer.run.clips_of().signs([label])
     number = [sign.label for sign in signs].index(label)
-    examples = {}
-    for stream, features in clip.features().items():
-        comparison = recognizer.networks[stream].comparison
-        rows = comparison.as_example(features)
-        examples[stream] = comparison.examples.with_clip(rows, number, len(signs))
-    return _recognizer(recognizer.run, examples, signs)
+    known = {
+        stream: recognizer.networks[stream].comparison.with_clip(features, number, len(signs))
+        for stream, features in clip.features().items()
+    }
+    return _recognizer(recognizer.run, known, signs)
 
 
 def without_last_clip(recognizer):
@@ -198,26 +223,21 @@ def without_last_clip(recognizer):
         a new `predict.Recognizer`.
     """
     networks = recognizer.networks
-    classes = next(iter(networks.values())).comparison.examples.classes
+    classes = next(iter(networks.values())).comparison.classes
     signs = list(recognizer.run.signs)
     if classes[-1] not in classes[:-1]:
         del signs[classes[-1]]  # signs are learned in their order: it is the last one
-    examples = {
-        stream: network.comparison.examples.without_last(len(signs))
-        for stream, network in networks.items()
+    known = {
+        stream: network.comparison.without_last(len(signs)) for stream, network in networks.items()
     }
-    return _recognizer(recognizer.run, examples, signs)
+    return _recognizer(recognizer.run, known, signs)
 
 
-def _recognizer(run, examples, signs=()):
+def _recognizer(run, known, signs=()):
     run = dataclasses.replace(run, signs=list(signs))
-    num_examples = min(len(found) for found in examples.values())
-    if num_examples <= REFIT_CLIPS:
-        run.fusion_weight = fusion_weight(examples)
-    networks = {
-        stream: ExampleNetwork(files.Comparison(stream, found, *run.preset.input_size))
-        for stream, found in examples.items()
-    }
+    if min(map(len, known.values())) <= REFIT_CLIPS:
+        run.fusion_weight = fusion_weight(known)
+    networks = {stream: ExampleNetwork(found) for stream, found in known.items()}
     return predict.Recognizer.of(run, networks)
 
 

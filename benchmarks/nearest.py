@@ -94,8 +94,8 @@ def print_unknown(recognizer, clips):
         known = np.random.default_rng(seed).permutation(len(run.signs))[: len(run.signs) // 2]
         scores = {}
         for stream, nearest in distances.items():
-            examples = recognizer.networks[stream].comparison.examples
-            scores[stream] = examples.probabilities_at(nearest[:, known])
+            comparison = recognizer.networks[stream].comparison
+            scores[stream] = comparison.probabilities_at(nearest[..., known])
         unknown = 1 - recognizer.fuse(scores).sum(axis=1)
         is_known = np.isin(classes, known)
         pairs = unknown[is_known][:, None] - unknown[~is_known]
@@ -125,13 +125,13 @@ def _repeated(recognizer, number):
     """A recognizer with so many clips: the same ones again and again, with other noise."""
     random = np.random.default_rng(0)
     for network in recognizer.networks.values():
-        examples = network.comparison.examples
-        places = np.arange(number) % len(examples)
-        rows = np.empty((number, *examples.rows.shape[1:]), np.float16)
-        for row, place in zip(rows, places, strict=True):
-            row[:] = examples.rows[place] * random.uniform(0.9, 1.1, row.shape)
-        settings = examples.num_classes, examples.only_changes
-        network.comparison.examples = Examples(rows, examples.classes[places], *settings)
+        for name, examples in network.comparison.examples.items():
+            places = np.arange(number) % len(examples)
+            rows = np.empty((number, *examples.rows.shape[1:]), np.float16)
+            for row, place in zip(rows, places, strict=True):
+                row[:] = examples.rows[place] * random.uniform(0.9, 1.1, row.shape)
+            settings = examples.num_classes, examples.kinds
+            network.comparison.examples[name] = Examples(rows, examples.classes[places], *settings)
     return recognizer
 
 
@@ -139,7 +139,7 @@ def _print_time(recognizer, frames):
     started = time.perf_counter()
     recognizer = train_nearest.with_clip(recognizer, "sign 0", frames)
     learned_seconds = time.perf_counter() - started
-    number = len(next(iter(recognizer.networks.values())).comparison.examples)
+    number = len(next(iter(recognizer.networks.values())).comparison)
     answers = [answer_once(recognizer, frames) for _ in range(NUM_ANSWERS)]
     print(
         f"{number:5} clips: learning one {learned_seconds:.2f} s (wanted 1), last frame to answer "

@@ -14,8 +14,9 @@ import train_nearest
 from common import stage
 from common.command_line import telling
 from evaluation.metrics import inputs_of
-from nearest import descriptor, files
-from nearest.examples import Examples
+from inference import extractor
+from inference.engine import comparison_of
+from nearest import comparison
 
 MAX_EXAMPLES, MAX_JUDGED = 500, 200  # clips: more would take minutes and tell no more
 
@@ -36,13 +37,11 @@ def nearest_clips(run, train, judged, scores):
     chosen = some_of(judged, MAX_JUDGED)
     places = [judged.index(clip) for clip in chosen]
     classes = np.array([run.labels.index(clip.label) for clip in chosen])
-    known = [run.labels.index(clip.label) for clip in examples]
     found, streams = {}, {}
     words = f"evaluate: comparing {len(chosen)} clips with the nearest of {len(examples)} ..."
     with telling(words), concurrent.futures.ThreadPoolExecutor(stage.num_cores()) as threads:
         for stream in run.streams:
-            rows = threads.map(functools.partial(_rows, run, stream), examples)
-            found[stream] = Examples(list(rows), known, len(run.signs), stream == "flow")
+            found[stream] = _compare_with(run, stream, examples, threads)
             answer = functools.partial(_answer, run, stream, found[stream])
             streams[stream] = np.stack(list(threads.map(answer, chosen)))
     fused = predict.fuse(streams, train_nearest.fusion_weight(found))
@@ -63,11 +62,24 @@ def _digest(clip):
     return hashlib.sha256(str(clip.place()).encode(errors="surrogateescape")).digest()
 
 
-def _rows(run, stream, clip):
-    return descriptor.describe(stream, inputs_of(run, stream, clip, run.preset.frame_size))[:, 0]
+def _compare_with(run, stream, clips, threads):
+    """`Comparison` with stored clips, as train_nearest.py makes it."""
+    rows = {}
+    for name in train_nearest.extractors(run.preset):
+        of_clip = functools.partial(
+            _rows, run, stream, name, extractor.maker(run.preset, stream, name)
+        )
+        rows[name] = list(threads.map(of_clip, clips))
+    classes = [run.labels.index(clip.label) for clip in clips]
+    examples = comparison.fit(stream, rows, classes, len(run.signs))
+    return comparison_of(stream, examples, run.preset.frame_size)
 
 
-def _answer(run, stream, examples, clip):
-    comparison = files.Comparison(stream, examples, *run.preset.frame_size)
+def _rows(run, stream, name, maker, clip):
+    size = extractor.seen_size(run.preset, name)
+    return maker.features(inputs_of(run, stream, clip, size))
+
+
+def _answer(run, stream, known, clip):
     frames = inputs_of(run, stream, clip, run.preset.frame_size)
-    return comparison.answer(comparison.describe(frames)[None])[0]
+    return known.answer(known.describe(frames)[None])[0]

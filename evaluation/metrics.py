@@ -84,16 +84,15 @@ def score_nearest(recognizer, clips):
         "area": below the ROC curve of telling the one from the other by this probability}).
     """
     classes = np.array([recognizer.run.labels.index(clip.label) for clip in clips])
-    places = np.arange(len(classes)), classes
     with_own, without_own = {}, {}
     for stream in recognizer.streams:
         comparison = recognizer.networks[stream].comparison
         inputs = (inputs_of(recognizer.run, stream, clip) for clip in clips)
         features = (comparison.describe(each) for each in inputs)
         nearest = np.stack([comparison.class_distances(each) for each in features])
-        with_own[stream] = comparison.examples.probabilities_at(nearest)
-        nearest[places] = np.inf
-        without_own[stream] = comparison.examples.probabilities_at(nearest)
+        with_own[stream] = comparison.probabilities_at(nearest)
+        nearest[np.arange(len(classes)), :, classes] = np.inf
+        without_own[stream] = comparison.probabilities_at(nearest)
     known, unknown = (1 - recognizer.fuse(each).sum(axis=1) for each in (with_own, without_own))
     is_less = (known[:, None] < unknown) + 0.5 * (known[:, None] == unknown)
     counts = {

@@ -11,12 +11,14 @@ import threading
 
 import numpy as np
 
+import i3d_weights
 from common.command_line import quote
-from inference import conversion, converted_files
+from inference import conversion, converted_files, extractor
 from inference.clip import FRAME, REST, STEP_FRAMES, WHOLE, clip_of
 from inference.run_folder import NEAREST
 from inference.saved_network import open_network
 from nearest import files
+from nearest.comparison import SIGNS, Comparison
 from weights.keras_file import check_model_file
 
 ENGINES = ("auto", "keras", "openvino", "int8")
@@ -81,7 +83,7 @@ class ExampleNetwork(Network):
     """What is asked like a network, and compares with examples instead.
 
     Args:
-        comparison: `nearest.files.Comparison`.
+        comparison: `nearest.comparison.Comparison`.
     """
 
     def __init__(self, comparison):
@@ -100,8 +102,26 @@ def _open(run, engine, stepwise):
 
 
 def _open_examples(run, stream):
-    examples = files.load(run.model_file(stream), len(run.signs))
-    return ExampleNetwork(files.Comparison(stream, examples, *run.preset.input_size))
+    path = run.model_file(stream)
+    examples, weights = files.load(path, len(run.signs))
+    comparison = comparison_of(stream, examples, run.preset.input_size)
+    if comparison.weights != weights:
+        raise ValueError(
+            f"{path} was made with other weights than {i3d_weights.SIGNS_DIR} has. Make it anew: "
+            "train_nearest.py."
+        )
+    return ExampleNetwork(comparison)
+
+
+def comparison_of(stream, examples, size):
+    """`Comparison` with such examples, and the network that they ask for.
+
+    Args:
+        stream, examples: as of `Comparison`.
+        size: (height, width) of the pictures.
+    """
+    network = extractor.SignsNetwork(stream) if SIGNS in examples else None
+    return Comparison(stream, examples, *size, network)
 
 
 def _open_keras(run, stream):

@@ -2,20 +2,27 @@
 
 import concurrent.futures
 import functools
+import importlib.util
 import queue
+import shutil
 import threading
 
 import numpy as np
 
 import i3d_weights
 from common import network_input
+from common.presets import PRESETS
 from common.slow_imports import import_keras
+from i3d import openvino_network
+from inference.conversion import SETTINGS, import_openvino
 from nearest import descriptor
+from nearest.comparison import HOG_HOF, SIGNS
+from weights import files as weight_files
 from weights import mobile
 
-HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
-EXTRACTORS = (*mobile.EXTRACTORS, "i3d", HOG_HOF)
+EXTRACTORS = (*mobile.EXTRACTORS, "i3d", HOG_HOF, SIGNS)
 CLIPS_PER_BATCH = 4
+SIGNS_PRESET = PRESETS["laptop"]  # what the network of signs was trained on
 
 
 def find_weights(preset, stream, extractor, weights):
@@ -26,6 +33,11 @@ def find_weights(preset, stream, extractor, weights):
     """
     if extractor == HOG_HOF:
         return None
+    if extractor == SIGNS:
+        _refuse_other_sizes(preset)
+        path = i3d_weights.find_weights(weights, stream)
+        i3d_weights.check_weights(path, stream, SIGNS_PRESET.width_multiplier)
+        return path
     if extractor == "i3d":
         if weights == "none":
             return None
@@ -33,6 +45,23 @@ def find_weights(preset, stream, extractor, weights):
         i3d_weights.check_weights(path, stream, preset.width_multiplier)
         return path
     return mobile.find_weights(weights, extractor, preset.width_multiplier)
+
+
+def can_use_signs(preset):
+    """Whether clips of a preset are what the network of signs knows, and OpenVINO is there."""
+    return _sizes(preset) == _sizes(SIGNS_PRESET) and bool(importlib.util.find_spec("openvino"))
+
+
+def _sizes(preset):
+    return preset.num_frames, preset.frame_size
+
+
+def _refuse_other_sizes(preset):
+    if _sizes(preset) != _sizes(SIGNS_PRESET):
+        raise ValueError(
+            f"--extractor {SIGNS} knows clips of --preset {SIGNS_PRESET.name} only. Received: "
+            f"{preset.name}."
+        )
 
 
 def refuse_unasked_random(extractor, weights, preset):
@@ -84,6 +113,30 @@ def build_network(preset, stream, extractor, weights, seed=0):
     return keras.Model(model.input, features)
 
 
+def maker(preset, stream, extractor, weights=None, seed=0):
+    """What makes the features of a clip: `Descriptor`, `SignsNetwork` or `ClipBatches`.
+
+    Args:
+        preset: `presets.Preset`.
+        stream: "rgb" or "flow".
+        extractor: one of `EXTRACTORS`.
+        weights: as of `find_weights`; of `SIGNS`, by default those that come with the project.
+        seed: of random weights.
+    """
+    if extractor == HOG_HOF:
+        return Descriptor(stream)
+    if extractor == SIGNS:
+        return SignsNetwork(stream, weights or i3d_weights.SIGNS)
+    return ClipBatches(preset, stream, extractor, weights, seed)
+
+
+def seen_size(preset, extractor):
+    """(height, width) of what an extractor sees: a network's input, else the whole frame."""
+    if extractor == SIGNS:
+        return SIGNS_PRESET.input_size
+    return preset.frame_size if extractor == HOG_HOF else preset.input_size
+
+
 class Descriptor:
     """HOG or HOF in the place of a network.
 
@@ -97,9 +150,67 @@ class Descriptor:
     def open(self):
         """There is nothing to open."""
 
+    def share(self, folder):
+        """There is nothing to share."""
+
     def features(self, clip):
         """Float32 `(num_frames, features)` of a clip of `network_input`."""
         return descriptor.describe(self._stream, clip)[:, 0]
+
+
+class SignsNetwork:
+    """The small I3D that has learned signing, computed by OpenVINO.
+
+    Args:
+        stream: "rgb" or "flow".
+        weights: as of `find_weights`; by default those that come with the project.
+
+    Attributes:
+        size: (height, width) of what it sees, in the middle of a stored frame.
+    """
+
+    size = SIGNS_PRESET.input_size
+
+    def __init__(self, stream, weights=i3d_weights.SIGNS):
+        self._stream, self._weights = stream, weights
+        self._compiled = None
+        self._opening = threading.Lock()
+
+    def __reduce__(self):
+        """In another process it is opened once, too."""
+        return _signs_of_this_process, (self._stream, self._weights)
+
+    def share(self, folder):
+        """Copies the weights into a folder that others see."""
+        shared = folder / f"{self._stream}.h5"
+        shutil.copyfile(self._path(), shared)
+        self._weights = str(shared)
+
+    def fingerprint(self):
+        """The SHA-256 of its weights."""
+        return weight_files.fingerprint(self._path())
+
+    def _path(self):
+        return i3d_weights.find_weights(self._weights, self._stream)
+
+    def open(self):
+        """Reads the weights and compiles the network where that has not happened yet.
+
+        Raises:
+            ConversionError: OpenVINO is not installed.
+        """
+        with self._opening:
+            if self._compiled is None:
+                openvino = import_openvino()
+                layers = weight_files.read(self._path()).layers
+                shape = SIGNS_PRESET.num_frames, *self.size
+                model = openvino_network.build(openvino, layers, *shape, self._stream == "rgb")
+                self._compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
+        return self._compiled
+
+    def features(self, clip):
+        """Float32 `(steps, features)` of a clip of `network_input`."""
+        return self.open().create_infer_request().infer([clip[None]])[0][0].copy()
 
 
 class ClipBatches:
@@ -107,17 +218,19 @@ class ClipBatches:
 
     Args:
         settings: of `build_network`, which is called once, when the first clip comes.
+        shared: file with the network's weights, of `share`.
     """
 
-    def __init__(self, *settings):
+    def __init__(self, *settings, shared=None):
         self._settings = settings
+        self._shared = shared
         self._network = None
         self._waiting = queue.SimpleQueue()
         self._computing = threading.Lock()
 
     def __reduce__(self):
         """Another process, which it is sent to, builds the network once for all clips."""
-        return _of_this_process, self._settings
+        return _of_this_process, (self._settings, self._shared)
 
     def open(self):
         """Builds the network where that has not happened yet.
@@ -125,7 +238,21 @@ class ClipBatches:
         Raises:
             ValueError: the weights do not fit.
         """
-        self._network = self._network or build_network(*self._settings)
+        if self._network is None:
+            self._network = build_network(*self._settings)
+            if self._shared:
+                self._network.load_weights(self._shared)
+
+    def share(self, folder):
+        """Writes the weights into a folder that others see, who then compute with the very same.
+
+        Published weights are then asked for on one machine only, and random ones are drawn once.
+        """
+        self.open()
+        shared = folder / "network.weights.h5"
+        self._network.save_weights(shared)
+        *others, _, seed = self._settings
+        self._settings, self._shared = (*others, "none", seed), shared
 
     def features(self, clip):
         """Features of one clip.
@@ -160,8 +287,13 @@ class ClipBatches:
 
 
 @functools.lru_cache(maxsize=2)
-def _of_this_process(*settings):
-    return ClipBatches(*settings)
+def _of_this_process(settings, shared):
+    return ClipBatches(*settings, shared=shared)
+
+
+@functools.lru_cache(maxsize=2)
+def _signs_of_this_process(stream, weights):
+    return SignsNetwork(stream, weights)
 
 
 def clip_features(network, clips):

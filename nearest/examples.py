@@ -7,7 +7,7 @@ Clips are compared in up to two ways, whose distances are added. `Looks` is how 
 what all examples have in common taken out. `Changes` is how frames differ from the mean of their
 own clip: person and place are no part of that. Where little moves (one person before a fixed
 camera), looks tell more; where much moves, or people differ, changes do. Which it is shows in the
-share of variance within clips.
+share of variance within clips. `Whole` is for the few steps of a network, which knows of time.
 
 The nearest example of a sign decides. A clip that is farther from all of them than they are from
 each other is none of these signs, so probabilities sum to less than 1.
@@ -24,6 +24,7 @@ FRAMES_TO_FIT = 512
 STILL, MOVING = 0.06, 0.12  # shares of variance within clips: only looks, only changes count
 QUERIES = 100  # examples that are left out in turn to see how far clips are from each other
 NEAR = 100  # examples that are compared in all views, the nearest ones in the first
+UNCERTAIN_UP_TO = 5  # examples, before `Whole` believes their mean and variances by half
 REFIT_CLIPS = 100  # up to so many, each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
 MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
@@ -106,6 +107,38 @@ class Changes:
         return roots
 
 
+class Whole:
+    """All rows of a clip as a single one, in which each number counts by how much it differs.
+
+    Of few examples that is mostly chance: mean and variances are drawn to none and a common one.
+
+    Args:
+        arrays: {"mean", "scales"}, of `fit`.
+    """
+
+    name = "whole"
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+    @classmethod
+    def fit(cls, rows):
+        """Of float rows `(num_clips, num_steps, size)` of examples."""
+        clips = np.float32(rows).reshape(len(rows), -1)
+        certain = len(clips) / (len(clips) + UNCERTAIN_UP_TO)
+        variances = clips.var(axis=0)
+        scales = np.sqrt(certain * variances + (1 - certain) * variances.mean()) + 1e-6
+        return cls({"mean": np.float32(certain * clips.mean(axis=0)), "scales": np.float32(scales)})
+
+    def __call__(self, rows):
+        """Float32 `(..., num_steps, size)` to `(..., 1, num_steps * size)`."""
+        clips = rows.reshape(*rows.shape[:-2], 1, -1)
+        return _unit((clips - self.arrays["mean"]) / self.arrays["scales"])
+
+
+KINDS = {kind.name: kind for kind in (Looks, Changes, Whole)}
+
+
 class Examples:
     """The examples of one stream.
 
@@ -113,7 +146,7 @@ class Examples:
         rows: float `(num_clips, num_frames, size)`, of `descriptor.describe` or another extractor.
         classes: int `(num_clips,)`, the sign of each.
         num_classes: number of signs; some may have no example.
-        only_changes: compare how frames change, not how they look.
+        kinds: how they are compared, of `KINDS`: one way, or two between which it is chosen.
         like: `Examples` whose way of comparing is taken over, instead of finding out anew.
 
     Attributes:
@@ -121,11 +154,11 @@ class Examples:
         limit, doubt, temperature: see `LIMIT`.
     """
 
-    def __init__(self, rows, classes, num_classes, only_changes=False, like=None):
+    def __init__(self, rows, classes, num_classes, kinds=(Looks, Changes), like=None):
         self.rows = np.asarray(rows, np.float16)
         self.classes = np.asarray(classes, int)
         self.num_classes = num_classes
-        self.only_changes = only_changes
+        self.kinds = tuple(kinds)
         self.limit, self.doubt, self.temperature = LIMIT, DOUBT, TEMPERATURE
         self._ways = []
         self._usual = 1.0
@@ -145,7 +178,7 @@ class Examples:
         everything = np.concatenate([self.rows, new]) if len(self) else new
         classes = np.append(self.classes, number)
         if len(everything) <= REFIT_CLIPS:
-            return Examples(everything, classes, num_classes, self.only_changes)
+            return Examples(everything, classes, num_classes, self.kinds)
         other = copy.copy(self)
         other.rows, other.classes, other.num_classes = everything, classes, num_classes
         other._ways = [way.with_clip(new[0]) for way in self._ways]
@@ -155,7 +188,7 @@ class Examples:
         """These examples without the newest one."""
         like = self if len(self) > REFIT_CLIPS else None
         rest = self.rows[:-1], self.classes[:-1], num_classes
-        return Examples(*rest, self.only_changes, like)
+        return Examples(*rest, self.kinds, like)
 
     def to_arrays(self):
         """Everything, as {name: array}, for a file."""
@@ -163,7 +196,7 @@ class Examples:
             "rows": self.rows,
             "classes": self.classes,
             "num_classes": self.num_classes,
-            "only_changes": self.only_changes,
+            "kinds": [kind.name for kind in self.kinds],
             "told": [self.limit, self.doubt, self.temperature, self._usual],
         }
         for way in self._ways:
@@ -181,13 +214,16 @@ class Examples:
         like = cls([], [], 0)
         told = map(float, arrays["told"])
         like.limit, like.doubt, like.temperature, like._usual = told
-        for kind in (Looks, Changes):
+        for kind in KINDS.values():
             own = {key.partition(".")[2]: key for key in arrays if key.startswith(f"{kind.name}.")}
             if own:
                 values = {name: arrays[key] for name, key in own.items()}
                 like._ways.append(_Way(kind(values), float(values.pop("factor"))))
-        rest = (int(arrays["num_classes"]), bool(arrays["only_changes"]), like)
-        return cls(arrays["rows"], arrays["classes"], *rest)
+        if "kinds" in arrays:
+            kinds = [KINDS[name] for name in arrays["kinds"]]
+        else:  # a file from before there was `Whole`
+            kinds = (Changes,) if arrays["only_changes"] else (Looks, Changes)
+        return cls(arrays["rows"], arrays["classes"], int(arrays["num_classes"]), kinds, like)
 
     def left_out(self):
         """What the others make of examples that are left out in turn.
@@ -268,8 +304,8 @@ class Examples:
 
     def _fit(self):
         """Finds out how to compare, from the examples themselves."""
-        moving = 1.0 if self.only_changes else self.share_of_changes()
-        for share, kind in ((1 - moving, Looks), (moving, Changes)):
+        moving = self.share_of_changes() if len(self.kinds) == 2 else 0
+        for share, kind in zip((1 - moving, moving), self.kinds, strict=False):
             if share:
                 self._ways.append(_Way(kind.fit(self.rows), share).of(self.rows))
         for way in self._ways:  # it counts as much as its share, however large its distances are

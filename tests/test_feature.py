@@ -11,7 +11,7 @@ import feature
 import opticalflow
 import toysigns
 from common import dataset as data
-from common import network_input, stage
+from common import network_input
 from inference.extractor import build_network
 from tests.helpers import run_script
 
@@ -125,6 +125,11 @@ def test_i3d_features_are_averaged_over_the_clip(dataset):
     assert np.allclose(stored, network(inputs[None])[0], atol=2e-3)
 
 
+def test_what_has_learned_signing_knows_clips_of_one_size(dataset):
+    with pytest.raises(ValueError, match="knows clips of --preset laptop only"):
+        feature.extract_features(dataset, "flow", "signs")
+
+
 def test_wrong_inputs_are_told_before_keras_is_imported(tmp_path):
     result = run_script("feature.py", "--dataset", "moves", cwd=tmp_path, check=1, timeout=30)
     assert "No data set `moves`" in result.stderr and "Traceback" not in result.stderr
@@ -138,9 +143,3 @@ def test_a_seed_is_a_whole_number(main, seed, capsys, tmp_path, monkeypatch):
         main(["--dataset", "moves", "--seed", seed])
     assert caught.value.code == 2
     assert f"--seed: expected a whole number, 0 or more, received {seed}" in capsys.readouterr().err
-
-
-def test_random_weights_are_refused_where_each_process_would_draw_its_own(dataset):
-    with stage.elsewhere(lambda do, tasks: map(do, tasks)):
-        with pytest.raises(ValueError, match="random weights of its own"):
-            feature.extract_features(dataset, "rgb", "mobilenet", "none", rebuild=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import toysigns
@@ -179,6 +180,24 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     assert process.returncode == 0, said + errors
     assert sorted(tmp_path.glob(output)) == sorted(made)
     assert tree(tmp_path) == tree(local_tree)
+
+
+def test_workers_compute_features_with_the_weights_of_the_one_who_asks(two_workers, local_tree):
+    """Random ones: each process would draw its own."""
+    command = ("feature.py", "--dataset", "toysigns", "--stream", "flow", "--weights", "none")
+    features = local_tree / "data_temp/toysigns/laptop/oflow-mobilenet"
+    try:
+        run(*command, cwd=local_tree, check=0)
+        here = {path: np.load(path) for path in features.glob("*/*/*.npy")}
+        flags = ("--rebuild", "--cluster", two_workers.file)
+        result = run(*command, *flags, cwd=local_tree, check=0)
+        assert "32 done, 0 skipped, 0 failed" in result.stdout
+        assert sorted(features.glob("*/*/*.npy")) == sorted(here)
+        for path, values in here.items():
+            assert np.allclose(values, np.load(path), atol=2e-3), path
+        assert not list(features.glob(".*"))
+    finally:
+        shutil.rmtree(features)
 
 
 def kill_the_worker(source, partial):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nearest import descriptor, files
+from nearest.comparison import HOG_HOF, SIGNS, Comparison, fit
 from nearest.examples import Examples
 from nearest.warping import warped_distances
 
@@ -39,8 +40,11 @@ def rows_of(clip):
 
 def comparison(signs=("across", "down", "circle")):
     rows = np.stack([rows_of(path(sign)) for sign in signs])
-    examples = Examples(rows, np.arange(len(signs)), len(signs))
-    return files.Comparison("rgb", examples, HEIGHT, WIDTH)
+    return compared_with(Examples(rows, np.arange(len(signs)), len(signs)))
+
+
+def compared_with(examples):
+    return Comparison("rgb", {HOG_HOF: examples}, HEIGHT, WIDTH)
 
 
 def answer(comparer, clip):
@@ -139,7 +143,7 @@ def test_signs_that_are_each_others_mirror_images_are_told_apart():
     rightwards = [path("across", moved=move) for move in moves]
     leftwards = [clip[::-1] for clip in rightwards]
     rows = np.stack([rows_of(clip) for clip in rightwards + leftwards])
-    comparer = files.Comparison("rgb", Examples(rows, [0] * 3 + [1] * 3, 2), HEIGHT, WIDTH)
+    comparer = compared_with(Examples(rows, [0] * 3 + [1] * 3, 2))
     query = path("across", moved=(2, 1))
     assert answer(comparer, query).argmax() == 0
     assert answer(comparer, query[::-1]).argmax() == 1
@@ -149,14 +153,14 @@ def test_what_is_unlike_all_examples_is_none_of_them():
     rows = np.stack(
         [rows_of(path(s, moved=m)) for s in ("across", "down") for m in ((0, 0), (1, 1))]
     )
-    comparer = files.Comparison("rgb", Examples(rows, [0, 0, 1, 1], 2), HEIGHT, WIDTH)
+    comparer = compared_with(Examples(rows, [0, 0, 1, 1], 2))
     known = answer(comparer, path("down", moved=(1, 0)))
     unlike = random(5).uniform(-1, 1, (16, HEIGHT, WIDTH, 3)).astype(np.float32)
     assert known.sum() > 0.5 > answer(comparer, unlike).sum()
 
 
 def test_no_examples_make_no_probability():
-    comparer = files.Comparison("rgb", Examples([], [], 0), HEIGHT, WIDTH)
+    comparer = compared_with(Examples([], [], 0))
     assert answer(comparer, path("down")).shape == (0,)
 
 
@@ -166,7 +170,7 @@ def test_one_example_of_one_sign_is_enough():
 
 
 def test_examples_come_and_go():
-    examples = comparison(["across", "down"]).examples
+    examples = comparison(["across", "down"]).examples[HOG_HOF]
     taught = examples.with_clip(rows_of(path("circle")), 2, 3)
     assert len(taught) == 3
     views = rows_of(path("circle", moved=(1, 0)))[None]
@@ -186,9 +190,11 @@ def test_many_examples_take_one_more_without_finding_out_anew():
 
 def test_a_file_gives_back_the_same_answers_without_finding_out_anew(tmp_path, monkeypatch):
     comparer = comparison()
-    files.save(tmp_path / "rgb.npz", comparer.examples)
+    files.save(tmp_path / "rgb.npz", comparer)
     monkeypatch.delattr(Examples, "_fit")
-    other = files.Comparison("rgb", files.load(tmp_path / "rgb.npz", 3), HEIGHT, WIDTH)
+    examples, weights = files.load(tmp_path / "rgb.npz", 3)
+    assert weights is None
+    other = Comparison("rgb", examples, HEIGHT, WIDTH)
     clip = path("circle", moved=(2, 1))
     np.testing.assert_array_equal(answer(other, clip), answer(comparer, clip))
 
@@ -201,7 +207,7 @@ def test_files_that_cannot_be_are_told(tmp_path):
     np.savez(path, other=np.zeros(3))
     with pytest.raises(ValueError, match="holds no examples"):
         files.load(path)
-    files.save(path, comparison().examples)
+    files.save(path, comparison())
     with pytest.raises(ValueError, match="3 signs, but run.json beside it lists 5"):
         files.load(path, 5)
 
@@ -215,3 +221,63 @@ def test_limit_and_temperature_come_from_clips_that_are_left_out():
     assert len(classes) == 12
     assert (scores.argmax(axis=1) == classes).all()
     assert examples.limit < 0.9
+
+
+class Places:
+    """In the place of a network: where the brightest pixels of frames are, which is all it sees."""
+
+    size = (32, 48)
+
+    def features(self, clip):
+        assert clip.shape[1:] == (*self.size, 3)
+        bright = clip[..., 0] > 0.9
+        found = [np.argwhere(frame).mean(axis=0) for frame in bright[::4]]
+        return np.array(found, np.float32) / self.size - 0.5
+
+    def fingerprint(self):
+        return "of places"
+
+
+def with_places(clips):
+    rows = {
+        HOG_HOF: np.stack([rows_of(clip) for clip in clips]),
+        SIGNS: np.stack([Places().features(clip[:, 8:40, 8:56]) for clip in clips]),
+    }
+    examples = fit("rgb", rows, np.arange(3), 3)
+    return Comparison("rgb", examples, HEIGHT, WIDTH, Places())
+
+
+SIGNS_OF_PLACES = ("across", "down", "circle")
+
+
+def before_stripes(clip):
+    """The same before another wall: to HOG it is something else."""
+    stripes = np.where(np.arange(WIDTH)[:, None] // 3 % 2, 0.8, -0.8)
+    return np.where(clip > 0.9, clip, stripes).astype(np.float32)
+
+
+def test_the_network_is_asked_about_what_is_unlike_all_examples():
+    clips = [path(sign) for sign in SIGNS_OF_PLACES]
+    alone, together = comparison(), with_places(clips)
+    for number, sign in enumerate(SIGNS_OF_PLACES):
+        query = path(sign, moved=(1, 1))
+        assert np.abs(answer(together, query) - answer(alone, query)).max() < 0.2
+        strange = before_stripes(query)
+        assert answer(alone, strange).sum() < 0.5
+        found = answer(together, strange)
+        assert found.argmax() == number and 0.5 < found.sum() <= 1
+
+
+def test_what_the_network_knows_comes_and_goes_and_is_kept(tmp_path):
+    known = with_places([path(sign) for sign in SIGNS_OF_PLACES])
+    strange = before_stripes(path("across")[::-1])
+    taught = known.with_clip(known.describe(strange), 3, 4)
+    assert len(taught) == 4 and list(taught.classes) == [0, 1, 2, 3]
+    assert answer(taught, strange).argmax() == 3
+    back = taught.without_last(3)
+    np.testing.assert_allclose(answer(back, strange), answer(known, strange), atol=1e-4)
+    files.save(tmp_path / "rgb.npz", taught)
+    examples, weights = files.load(tmp_path / "rgb.npz", 4)
+    assert weights == "of places"
+    other = Comparison("rgb", examples, HEIGHT, WIDTH, Places())
+    np.testing.assert_array_equal(answer(other, strange), answer(taught, strange))

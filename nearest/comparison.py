@@ -1,0 +1,136 @@
+"""What recognises a clip by known ones: how frames look or move, then what has learned signing.
+
+`hog_hof` tells best what the same person does in the same place. What it takes for none of the
+signs, such as what another person does, `signs` is asked about, a network that has learned signing
+from drawn people (pretrain.py). Of the two, whoever is sure decides:
+
+    P(sign) = P_hog_hof(sign) + P_hog_hof(none of these) x P_signs(sign)
+"""
+
+import numpy as np
+
+from common.network_input import CHANNELS, crop
+from nearest import descriptor
+from nearest.examples import Changes, Examples, Looks, Whole
+
+HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
+SIGNS = "signs"  # a small I3D that has learned signing from drawn people
+
+
+class Comparison:
+    """Known clips of one stream, and how near another one is to them.
+
+    Args:
+        stream: "rgb" or "flow".
+        examples: {`HOG_HOF` and, where there is one, `SIGNS`: `Examples`}.
+        height, width: of the pictures, in pixels.
+        network: what makes the rows of `SIGNS`: it has `size`, the (height, width) in the middle of
+            a picture that it sees, `features`, of `(num_frames, height, width, channels)`, and
+            `fingerprint()`.
+
+    Attributes:
+        without_same: whether an example that is the very same clip is left out, which is what
+            judging the examples needs.
+    """
+
+    def __init__(self, stream, examples, height, width, network=None):
+        self.examples = examples
+        self.without_same = False
+        self._stream, self._size, self._network = stream, (height, width), network
+
+    def __len__(self):
+        return len(self.examples[HOG_HOF])
+
+    @property
+    def classes(self):
+        """int `(len(self),)`: the sign of each known clip."""
+        return self.examples[HOG_HOF].classes
+
+    @property
+    def weights(self):
+        """SHA-256 of the network's weights; None without one."""
+        return self._network and self._network.fingerprint()
+
+    def describe(self, frames):
+        """All that is compared of frames `(batch, height, width, channels)`: `(batch, numbers)`."""
+        rows = descriptor.describe(self._stream, frames, descriptor.VIEWS)
+        rows = rows.reshape(len(frames), -1)
+        if self._network is None:
+            return rows
+        seen = crop(frames, *self._network.size).reshape(len(frames), -1)
+        return np.concatenate([rows, seen], axis=1)
+
+    def answer(self, features):
+        """`describe` of all frames, `(clips, num_frames, numbers)`, to `(clips, num_classes)`."""
+        return self.probabilities_at(np.stack([self.class_distances(clip) for clip in features]))
+
+    def class_distances(self, features):
+        """How far the nearest clip of each sign is: float32 `(len(examples), num_classes)`."""
+        found = []
+        for examples, views in zip(self.examples.values(), self._rows(features), strict=True):
+            distances = examples.distances(views, self.without_same)
+            found.append(examples.class_distances(distances))
+        return np.stack(found)
+
+    def probabilities_at(self, nearest):
+        """Of clips at such distances, `(clips, len(examples), signs)`: float32 `(clips, signs)`."""
+        ways = zip(self.examples.values(), nearest.swapaxes(0, 1), strict=True)
+        return _asked_in_turn(examples.probabilities_at(distances) for examples, distances in ways)
+
+    def left_out(self):
+        """What the others make of clips that are left out in turn, see `Examples.left_out`."""
+        answers, classes = zip(*(each.left_out() for each in self.examples.values()), strict=True)
+        return _asked_in_turn(answers), classes[0]
+
+    def with_clip(self, features, number, num_classes):
+        """This and one clip more, of the sign of this number.
+
+        Args:
+            features: `describe` of all its frames.
+        """
+        pairs = zip(self.examples.items(), self._rows(features), strict=True)
+        return self._with(
+            {name: each.with_clip(views[0], number, num_classes) for (name, each), views in pairs}
+        )
+
+    def without_last(self, num_classes):
+        """This without the newest clip."""
+        pairs = self.examples.items()
+        return self._with({name: each.without_last(num_classes) for name, each in pairs})
+
+    def _with(self, examples):
+        return Comparison(self._stream, examples, *self._size, self._network)
+
+    def _rows(self, features):
+        """For each of `examples`, the views of one clip: float `(views, rows, size)`."""
+        if SIGNS not in self.examples:
+            return [self._views(features)]
+        height, width = self._network.size
+        channels = CHANNELS[self._stream]
+        seen = features[:, -height * width * channels :]
+        clip = seen.reshape(-1, height, width, channels)
+        return [self._views(features[:, : -seen.shape[1]]), self._network.features(clip)[None]]
+
+    def _views(self, rows):
+        views = rows.reshape(len(rows), len(descriptor.VIEWS), -1).transpose(1, 0, 2)
+        return np.concatenate([views, descriptor.mirrored(self._stream, views[:1], *self._size)])
+
+
+def fit(stream, rows, classes, num_classes):
+    """The examples of a `Comparison`.
+
+    Args:
+        stream: "rgb" or "flow".
+        rows: {`HOG_HOF` and, where there is one, `SIGNS`: as of `Examples`}.
+        classes, num_classes: as of `Examples`.
+    """
+    kinds = {HOG_HOF: (Changes,) if stream == "flow" else (Looks, Changes), SIGNS: (Whole,)}
+    return {name: Examples(own, classes, num_classes, kinds[name]) for name, own in rows.items()}
+
+
+def _asked_in_turn(answers):
+    """What the second one says counts as much as the first one takes a clip for none."""
+    first, *others = answers
+    for answer in others:
+        first = first + (1 - first.sum(axis=1, keepdims=True)) * answer
+    return first
