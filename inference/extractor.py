@@ -173,8 +173,8 @@ class SignsNetwork:
 
     def __init__(self, stream, weights=i3d_weights.SIGNS):
         self._stream, self._weights = stream, weights
-        self._compiled = None
-        self._opening = threading.Lock()
+        self._request = None
+        self._lock = threading.Lock()
 
     def __reduce__(self):
         """In another process it is opened once, too."""
@@ -199,18 +199,20 @@ class SignsNetwork:
         Raises:
             ConversionError: OpenVINO is not installed.
         """
-        with self._opening:
-            if self._compiled is None:
+        with self._lock:
+            if self._request is None:
                 openvino = import_openvino()
                 layers = weight_files.read(self._path()).layers
                 shape = SIGNS_PRESET.num_frames, *self.size
                 model = openvino_network.build(openvino, layers, *shape, self._stream == "rgb")
-                self._compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
-        return self._compiled
+                compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
+                self._request = compiled.create_infer_request()
 
     def features(self, clip):
         """Float32 `(steps, features)` of a clip of `network_input`."""
-        return self.open().create_infer_request().infer([clip[None]])[0][0].copy()
+        self.open()
+        with self._lock:  # requests of several threads have stood still for ever
+            return self._request.infer([clip[None]])[0][0].copy()
 
 
 class ClipBatches:

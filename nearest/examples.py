@@ -30,7 +30,10 @@ SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the
 MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
 # In usual distances between signs: from where on a clip is unknown, how gradually that comes, and
 # how much nearer a sign must be than another.
-LIMIT, DOUBT, TEMPERATURE = 0.9, 0.05, 0.05
+OF_FRAMES = 0.9, 0.05, 0.05
+# The same of `Whole`, and not fitted: a network is asked about other people, and how far those are
+# is not told by clips of one person that are left out in turn.
+OF_WHOLE = 1.0, 0.15, 0.1
 LIMITS = np.linspace(0.6, 1.1, 26)
 TEMPERATURES = np.geomspace(0.03, 0.2, 10)
 MIN_KNOWN = 6  # examples with another one of their sign, before these three are fitted to them
@@ -151,7 +154,7 @@ class Examples:
 
     Attributes:
         rows: float16, as given.
-        limit, doubt, temperature: see `LIMIT`.
+        limit, doubt, temperature: see `OF_FRAMES`.
     """
 
     def __init__(self, rows, classes, num_classes, kinds=(Looks, Changes), like=None):
@@ -159,7 +162,8 @@ class Examples:
         self.classes = np.asarray(classes, int)
         self.num_classes = num_classes
         self.kinds = tuple(kinds)
-        self.limit, self.doubt, self.temperature = LIMIT, DOUBT, TEMPERATURE
+        is_whole = Whole in self.kinds
+        self.limit, self.doubt, self.temperature = OF_WHOLE if is_whole else OF_FRAMES
         self._ways = []
         self._usual = 1.0
         if like is not None and like._ways:
@@ -325,7 +329,7 @@ class Examples:
         elif np.isfinite(own).any():
             self._usual = float(np.median(own)) / OWN_SHARE
         known = np.isfinite(own) & np.isfinite(others)
-        if known.sum() < MIN_KNOWN:
+        if known.sum() < MIN_KNOWN or Whole in self.kinds:
             return
         nearest = np.stack([self.class_distances(row) for row in distances[known]]) / self._usual
         own_place = np.arange(len(nearest)), classes[known]
