@@ -25,8 +25,8 @@ class Comparison:
         examples: {`HOG_HOF` and, where there is one, `SIGNS`: `Examples`}.
         height, width: of the pictures, in pixels.
         network: what makes the rows of `SIGNS`: it has `size`, the (height, width) in the middle of
-            a picture that it sees, `features`, of `(num_frames, height, width, channels)`, and
-            `fingerprint()`.
+            a picture that it sees, `open()`, `fingerprint()`, and `features()` of float32
+            `(num_frames, height, width, channels)`.
 
     Attributes:
         without_same: whether an example that is the very same clip is left out, which is what
@@ -57,6 +57,7 @@ class Comparison:
         rows = rows.reshape(len(frames), -1)
         if self._network is None:
             return rows
+        self._network.open()  # while frames still come, or the first answer would wait for it
         seen = crop(frames, *self._network.size).reshape(len(frames), -1)
         return np.concatenate([rows, seen], axis=1)
 
