@@ -102,19 +102,23 @@ def extract_features(
         )
 
 
-def extract_streams(dataset, options, extractor):
+def extract_streams(dataset, options, *extractors):
     """`extract_features` of the streams that a training is about.
 
     Args:
         dataset: `dataset.Dataset`.
         options: `TrainingOptions`.
-        extractor: one of `EXTRACTORS`.
+        extractors: some of `EXTRACTORS`.
 
     Returns:
         one `stage.Report` for all.
     """
-    settings = extractor, options.weights, options.seed, options.workers
-    reports = [extract_features(dataset, stream, *settings) for stream in options.streams]
+    settings = options.weights, options.seed, options.workers
+    reports = [
+        extract_features(dataset, stream, extractor, *settings)
+        for extractor in extractors
+        for stream in options.streams
+    ]
     total = reports[0]
     for report in reports[1:]:
         total.done += report.done

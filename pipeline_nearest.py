@@ -8,6 +8,7 @@ Frames and flow are those of the other pipelines. One clip of each sign is enoug
 from common import command_line  # isort: split
 
 import evaluate
+import feature
 import train_nearest
 from cluster import connection
 from common import dataset as data
@@ -25,7 +26,8 @@ def run_pipeline(dataset, options, first=STAGES[0]):
     num_clips = pipeline.num_training_clips(dataset, options.val_fraction, min_signs=1)
     print(f"{dataset.name}, preset {dataset.preset.name}: {num_clips} clips to compare with.")
     pipeline.run_video_stages(stages, dataset, options.workers)
-    stages.run("feature", train_nearest.extract_features, dataset, options)
+    extractors = train_nearest.extractors(dataset.preset)
+    stages.run("feature", feature.extract_streams, dataset, options, *extractors)
     stages.run("train_nearest", train_nearest.train, dataset, options)
     run = run_dir(dataset, NEAREST, options.run)
     stages.run("evaluate", evaluate.evaluate_if_new, run, dataset.stored)

@@ -60,7 +60,7 @@ class NearestOptions(RunOptions):
     val_fraction = 0.0  # leaving clips out takes the place of validation
 
     def recorded(self):
-        """{name: value} of the options that run.json tells."""
+        """Nothing: the files of a run tell by what clips are compared."""
         return {}
 
 
@@ -113,16 +113,6 @@ def extractors(preset):
     return (HOG_HOF, SIGNS) if can_use_signs(preset) else (HOG_HOF,)
 
 
-def extract_features(dataset, options):
-    """`feature.extract_streams` of all that clips are compared by; one `stage.Report`."""
-    first, *others = extractors(dataset.preset)
-    report = feature.extract_streams(dataset, options, first)
-    for extractor in others:
-        more = feature.extract_streams(dataset, options, extractor)
-        report.failed += more.failed
-    return report
-
-
 def _known_clips(run, stream, clips):
     """`Comparison` with the stored clips of a data set."""
     classes = [run.labels.index(clip.label) for clip in clips]
@@ -169,7 +159,7 @@ def open_dataset(dataset, workers=None):
     options = NearestOptions(workers=workers)
     frame.extract_frames(dataset, workers=workers)
     opticalflow.extract_flow(dataset, workers=workers)
-    extract_features(dataset, options)
+    feature.extract_streams(dataset, options, *extractors(dataset.preset))
     return predict.Recognizer(train(dataset, options).output)
 
 

@@ -41,7 +41,14 @@ USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where th
 CHUNK = 64  # clips at once, so that memory stays small
 
 
-class Looks:
+class _Fitted:
+    """What makes rows comparable, as it was found out from examples: `arrays` of `fit`."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+
+class Looks(_Fitted):
     """Rows in directions that vary as much as others: what is common says nothing (whitening).
 
     Args:
@@ -49,9 +56,6 @@ class Looks:
     """
 
     name = "looks"
-
-    def __init__(self, arrays):
-        self.arrays = arrays
 
     @classmethod
     def fit(cls, rows):
@@ -71,7 +75,7 @@ class Looks:
         return _unit(seen @ self.arrays["directions"].T)
 
 
-class Changes:
+class Changes(_Fitted):
     """Roots of what differs from the clip's mean, each clip scaled to the same strength.
 
     Args:
@@ -79,9 +83,6 @@ class Changes:
     """
 
     name = "changes"
-
-    def __init__(self, arrays):
-        self.arrays = arrays
 
     @classmethod
     def fit(cls, rows):
@@ -110,7 +111,7 @@ class Changes:
         return roots
 
 
-class Whole:
+class Whole(_Fitted):
     """All rows of a clip as a single one, in which each number counts by how much it differs.
 
     Of few examples that is mostly chance: mean and variances are drawn to none and a common one.
@@ -120,9 +121,6 @@ class Whole:
     """
 
     name = "whole"
-
-    def __init__(self, arrays):
-        self.arrays = arrays
 
     @classmethod
     def fit(cls, rows):

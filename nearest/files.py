@@ -56,7 +56,9 @@ def load(path, num_classes=None):
         weights = None
         if WEIGHTS in arrays:
             weights = str(arrays[WEIGHTS])
-            made = {n.removeprefix(OF_SIGNS): a for n, a in arrays.items() if OF_SIGNS in n}
+            made = {
+                n.removeprefix(OF_SIGNS): a for n, a in arrays.items() if n.startswith(OF_SIGNS)
+            }
             examples[SIGNS] = Examples.from_arrays(made)
     except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} holds no examples of this project: {error!r}") from error

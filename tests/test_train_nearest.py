@@ -10,6 +10,7 @@ import pytest
 
 import evaluate
 import export
+import feature
 import frame
 import opticalflow
 import predict
@@ -18,8 +19,8 @@ from common import dataset as data
 from common.class_list import Sign, write_class_file
 from evaluation import comparison
 from inference import run_folder
-from inference.extractor import HOG_HOF
 from nearest import files
+from nearest.comparison import HOG_HOF, SIGNS
 from tests.helpers import ENVIRONMENT, ROOT, moving_square, run_script
 
 TEACH = """
@@ -38,7 +39,8 @@ def nearest_dataset(root):
     dataset = data.Dataset("moves", "laptop", root, train_nearest.NEAREST_PRESETS)
     frame.extract_frames(dataset, workers=1)
     opticalflow.extract_flow(dataset, workers=1)
-    train_nearest.extract_features(dataset, train_nearest.NearestOptions(workers=1))
+    options = train_nearest.NearestOptions(workers=1)
+    feature.extract_streams(dataset, options, *train_nearest.extractors(dataset.preset))
     return dataset
 
 
@@ -142,12 +144,23 @@ def test_a_damaged_run_is_told(moved):
         predict.Recognizer(folder)
 
 
-def test_features_are_those_of_both_descriptors(nearest_run):
+def test_a_run_of_other_weights_is_told(moved):
+    _, folder = moved
+    with np.load(folder / "rgb.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "rgb.npz", **{**arrays, files.WEIGHTS: np.array("of another project")})
+    with pytest.raises(ValueError, match="made with other weights.*train_nearest.py"):
+        predict.Recognizer(folder)
+
+
+def test_features_are_those_of_descriptors_and_network(nearest_run):
     dataset, folder = nearest_run
-    examples = files.load(folder / "rgb.npz")[0][HOG_HOF]
-    paths = sorted(dataset.feature_dir("rgb", HOG_HOF).glob("train/*/*.npy"))
-    assert len(paths) == len(examples)
-    np.testing.assert_array_equal(np.load(paths[0]), examples.rows[0])
+    known, _ = files.load(folder / "rgb.npz")
+    assert list(known) == [HOG_HOF, SIGNS]
+    for name, examples in known.items():
+        paths = sorted(dataset.feature_dir("rgb", name).glob("train/*/*.npy"))
+        assert len(paths) == len(examples)
+        np.testing.assert_array_equal(np.load(paths[0]), examples.rows[0])
     parameters = json.loads((dataset.feature_dir("flow", HOG_HOF) / "parameters.json").read_text())
     assert parameters["extractor"] == HOG_HOF and parameters["still"] > 0
 
