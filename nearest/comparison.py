@@ -11,7 +11,8 @@ import numpy as np
 
 from common.network_input import CHANNELS, crop
 from nearest import descriptor
-from nearest.examples import Changes, Examples, Looks, Whole
+from nearest.examples import Examples
+from nearest.kinds import Changes, Looks, Whole
 
 HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
 SIGNS = "signs"  # a small I3D that has learned signing from drawn people

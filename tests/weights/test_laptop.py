@@ -9,7 +9,8 @@ import i3d_weights
 from common.network_input import STREAMS, stream_input
 from common.presets import PRESETS
 from inference.extractor import SignsNetwork
-from nearest.examples import Examples, Whole
+from nearest.examples import Examples
+from nearest.kinds import Whole
 from pretraining import drawn
 from weights.files import sha256
 

@@ -1,0 +1,131 @@
+"""What makes the rows of clips comparable, as it is found out from the known ones.
+
+`Looks` is how frames look, with what all examples have in common taken out. `Changes` is how frames
+differ from the mean of their own clip: person and place are no part of that. `Whole` is for the few
+steps of a network, which knows of time.
+"""
+
+import numpy as np
+
+DIRECTIONS = 128  # that frames are compared in, of the hundreds that their rows have
+FRAMES_TO_FIT = 512
+UNCERTAIN_UP_TO = 5  # examples, before `Whole` believes their mean and variances by half
+
+
+class _Fitted:
+    """What makes rows comparable, as it was found out from examples: `arrays` of `fit`."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+
+
+class Looks(_Fitted):
+    """Rows in directions that vary as much as others: what is common says nothing (whitening).
+
+    Args:
+        arrays: {"mean", "directions"}, of `fit`.
+    """
+
+    name = "looks"
+
+    @classmethod
+    def fit(cls, rows):
+        """Of float rows `(num_clips, num_frames, size)` of examples."""
+        frames = unit(_some_frames(rows))
+        mean = frames.mean(axis=0)
+        variances, directions = _principal(frames - mean)
+        # Of few examples, small variances are mostly chance: they are drawn to the mean.
+        common = variances.sum() / frames.shape[1]
+        scales = np.sqrt(variances + common)
+        return cls({"mean": mean, "directions": np.float32(directions / scales[:, None])})
+
+    def __call__(self, rows):
+        """Float32 `(..., num_frames, size)` to `(..., num_frames, directions)`."""
+        seen = unit(rows)
+        seen -= self.arrays["mean"]
+        return unit(seen @ self.arrays["directions"].T)
+
+
+class Changes(_Fitted):
+    """Roots of what differs from the clip's mean, each clip scaled to the same strength.
+
+    Args:
+        arrays: {"directions"}, of `fit`.
+    """
+
+    name = "changes"
+
+    @classmethod
+    def fit(cls, rows):
+        """Of float rows `(num_clips, num_frames, size)` of examples."""
+        clips = rows[:: max(1, len(rows) * rows.shape[1] // FRAMES_TO_FIT)]
+        _, directions = _principal(_some_frames(cls._changes(np.float32(clips))))
+        return cls({"directions": np.float32(directions)})
+
+    def __call__(self, rows):
+        """Float32 `(..., num_frames, size)` to `(..., num_frames, directions + 1)`."""
+        changes = self._changes(rows)
+        seen = changes @ self.arrays["directions"].T
+        # How much is in none of these directions: little of examples, much of what they never do.
+        rest = np.einsum("...i,...i->...", changes, changes) - np.einsum(
+            "...i,...i->...", seen, seen
+        )
+        return np.concatenate([seen, np.sqrt(np.maximum(rest, 0))[..., None]], axis=-1)
+
+    @staticmethod
+    def _changes(rows):
+        changes = rows - rows.mean(axis=-2, keepdims=True)
+        sizes = np.abs(changes)
+        strength = np.sqrt(sizes.sum(axis=-1).mean(axis=-1))
+        roots = np.copysign(np.sqrt(sizes, out=sizes), changes, out=changes)
+        roots /= strength[..., None, None] + np.float32(1e-6)
+        return roots
+
+
+class Whole(_Fitted):
+    """All rows of a clip as a single one, in which each number counts by how much it differs.
+
+    Of few examples that is mostly chance: mean and variances are drawn to none and a common one.
+
+    Args:
+        arrays: {"mean", "scales"}, of `fit`.
+    """
+
+    name = "whole"
+
+    @classmethod
+    def fit(cls, rows):
+        """Of float rows `(num_clips, num_steps, size)` of examples."""
+        clips = np.float32(rows).reshape(len(rows), -1)
+        certain = len(clips) / (len(clips) + UNCERTAIN_UP_TO)
+        variances = clips.var(axis=0)
+        scales = np.sqrt(certain * variances + (1 - certain) * variances.mean()) + 1e-6
+        return cls({"mean": np.float32(certain * clips.mean(axis=0)), "scales": np.float32(scales)})
+
+    def __call__(self, rows):
+        """Float32 `(..., num_steps, size)` to `(..., 1, num_steps * size)`."""
+        clips = rows.reshape(*rows.shape[:-2], 1, -1)
+        return unit((clips - self.arrays["mean"]) / self.arrays["scales"])
+
+
+KINDS = {kind.name: kind for kind in (Looks, Changes, Whole)}
+
+
+def unit(rows):
+    lengths = np.sqrt(np.einsum("...i,...i->...", rows, rows))
+    return rows / (lengths[..., None] + np.float32(1e-6))
+
+
+def _some_frames(rows):
+    frames = rows.reshape(-1, rows.shape[-1])
+    if len(frames) > FRAMES_TO_FIT:
+        chosen = np.random.default_rng(0).choice(len(frames), FRAMES_TO_FIT, replace=False)
+        frames = frames[np.sort(chosen)]
+    return frames.astype(np.float32)
+
+
+def _principal(frames):
+    """(variances, directions `(number, size)`) of the strongest directions of frames."""
+    _, lengths, directions = np.linalg.svd(frames, full_matrices=False)
+    number = min(DIRECTIONS, len(lengths))
+    return lengths[:number] ** 2 / len(frames), directions[:number]
