@@ -20,8 +20,10 @@ from keras import layers, ops
 
 from i3d.fast_layers import FastBatchNormalization, FastConv3D, FastMaxPooling3D
 from i3d.shapes import (
+    BATCH_NORM_EPSILON,
     INCEPTION_CHANNELS,
     KINETICS_NUM_CLASSES,
+    POOLED_FRAMES,
     STEM_UNITS,
     TOP_CONVOLUTION,
     scaled,
@@ -31,9 +33,7 @@ MIN_NUM_FRAMES = 8
 MIN_SIZE_PX = 32
 CHANNELS = (2, 3)  # optical flow, RGB
 KINETICS_VERSIONS = (400, 600)  # number of classes
-BATCH_NORM_EPSILON = 1e-3
 PUBLISHED_BATCH_NORM_MOMENTUM = 0.99
-POOLED_FRAMES = 2  # temporal extent of the last average pooling
 
 
 def build_i3d(

@@ -9,10 +9,14 @@ takes several seconds to be imported.
 
 import numpy as np
 
-from i3d.shapes import INCEPTION_CHANNELS, STEM_CONVOLUTION, STEM_UNITS
+from i3d.shapes import (
+    BATCH_NORM_EPSILON,
+    INCEPTION_CHANNELS,
+    POOLED_FRAMES,
+    STEM_CONVOLUTION,
+    STEM_UNITS,
+)
 
-BATCH_NORM_EPSILON = 1e-3
-POOLED_FRAMES = 2  # temporal extent of the last average pooling
 ITSELF = [1, 1, 1]
 NO_PADDING = [0, 0, 0]
 

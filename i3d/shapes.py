@@ -8,6 +8,8 @@ import numpy as np
 STEM_CONVOLUTION = "Conv3d_1a_7x7_conv"
 TOP_CONVOLUTION = "Conv3d_6a_1x1_conv"
 STEM_FILTERS = 64
+BATCH_NORM_EPSILON = 1e-3
+POOLED_FRAMES = 2  # temporal extent of the last average pooling
 KINETICS_NUM_CLASSES = 400  # of the published head
 # (name, kernel size, channels at width 1) of the units below the first Inception block.
 STEM_UNITS = (

@@ -204,7 +204,8 @@ class SignsNetwork:
                 openvino = import_openvino()
                 layers = weight_files.read(self._path()).layers
                 shape = SIGNS_PRESET.num_frames, *self.size
-                model = openvino_network.build(openvino, layers, *shape, self._stream == "rgb")
+                centred = SIGNS_PRESET.subtract_mean and self._stream == "rgb"
+                model = openvino_network.build(openvino, layers, *shape, centred)
                 compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
                 self._request = compiled.create_infer_request()
 
