@@ -11,9 +11,8 @@ import threading
 
 import numpy as np
 
-import i3d_weights
 from common.command_line import quote
-from inference import conversion, converted_files, extractor
+from inference import conversion, converted_files
 from inference.clip import FRAME, REST, STEP_FRAMES, WHOLE, clip_of
 from inference.run_folder import NEAREST
 from inference.saved_network import open_network
@@ -107,7 +106,7 @@ def _open_examples(run, stream):
     comparison = comparison_of(stream, examples, run.preset.input_size)
     if comparison.weights != weights:
         raise ValueError(
-            f"{path} was made with other weights than {i3d_weights.SIGNS_DIR} has. Make it anew: "
+            f"{path} was made with other weights than those of this project. Make it anew: "
             "train_nearest.py."
         )
     return ExampleNetwork(comparison)
@@ -120,8 +119,11 @@ def comparison_of(stream, examples, size):
         stream, examples: as of `Comparison`.
         size: (height, width) of the pictures.
     """
-    network = extractor.SignsNetwork(stream) if SIGNS in examples else None
-    return Comparison(stream, examples, *size, network)
+    if SIGNS not in examples:
+        return Comparison(stream, examples, *size)
+    from inference.extractor import SignsNetwork  # here, for it brings all that loads weights
+
+    return Comparison(stream, examples, *size, SignsNetwork(stream))
 
 
 def _open_keras(run, stream):
