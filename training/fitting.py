@@ -3,6 +3,7 @@
 Knows nothing of an architecture: it is handed functions that build and freeze a network.
 """
 
+import math
 import time
 
 import keras
@@ -15,6 +16,7 @@ from training.history import COLUMNS, History
 
 MIXED_PRECISIONS = ("mixed_float16", "mixed_bfloat16")
 SEED_STEP = 10_000  # between the epochs of two seeds
+CHECKPOINT_SECONDS = 20  # between two, at least: few clips take less time than writing one
 BALANCED_UP_TO = 1.1  # ratio of the most to the least frequent sign without class weights
 
 
@@ -32,7 +34,8 @@ def fit_stream(
     """Trains from where the last checkpoint stands, or from the start.
 
     An interrupted training that is continued ends with the same weights as an undisturbed one: the
-    checkpoint holds weights and optimizer, and all randomness comes from seed and epoch.
+    checkpoint holds weights and optimizer, and all randomness comes from seed and epoch. What was
+    trained since the last checkpoint, of at least `CHECKPOINT_SECONDS` ago, is trained again.
 
     Args:
         run: `run_folder.Run`.
@@ -56,6 +59,7 @@ def fit_stream(
         with progress.bar(stream, (num_epochs - finished) * train.num_batches) as bar:
             model = load_model(checkpoint) if checkpoint else build(run, stream, architecture)
             devices.synchronize(model, num_devices)
+            keeper = None
             try:
                 for phase, first, epochs in _what_is_left(phases, finished):
                     if past.has_stalled(run.options["patience"]):
@@ -63,10 +67,8 @@ def fit_stream(
                     if epochs.start == first:
                         architecture.set_trainable(model, phase.part)
                         compile_model(model, phase.learning_rate, run.options)
-                    callbacks = [
-                        EpochKeeper(run, stream, phase, first, past, model),
-                        progress.Progress(bar, stream, num_epochs),
-                    ]
+                    keeper = EpochKeeper(run, stream, phase, first, past, model)
+                    callbacks = [keeper, progress.Progress(bar, stream, num_epochs)]
                     if for_tensorboard:
                         callbacks.append(_tensorboard(run, stream))
                     if architecture.reads_features(phase):
@@ -74,6 +76,8 @@ def fit_stream(
                     else:
                         _fit(model, train, val, epochs, callbacks)
             except KeyboardInterrupt:
+                if keeper:
+                    keeper.save_best()
                 if not run.model_file(stream).is_file():
                     save_for_use(model, run.model_file(stream))
                 raise
@@ -102,12 +106,15 @@ def compile_model(model, learning_rate, options):
     if options["mixed_precision"] == "float16":  # whose smallest gradients would become zero
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer=optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
-    # Else TensorFlow traces the first step twice, which takes twice the time.
+    # Else TensorFlow traces the first step twice, once for the variables that it makes: 7 seconds.
     model.optimizer.build(model.trainable_variables)
+    nothing = np.zeros((1, model.output_shape[-1]), "float32")
+    model.compute_metrics(None, nothing, nothing)
+    model.reset_metrics()
 
 
 class EpochKeeper(keras.callbacks.Callback):
-    """Begins an epoch in a state that depends on its number only, and stores it when it ends.
+    """Begins epochs in a state that depends on their number only, and stores what they lead to.
 
     `network` is the whole one, also where only its top is being fitted.
     """
@@ -121,6 +128,8 @@ class EpochKeeper(keras.callbacks.Callback):
         self.phase = phase
         self.first_epoch = first_epoch
         self.past = past
+        self.best = None  # weights of the best epoch, as long as they are not written
+        self.written_at = -math.inf
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -145,11 +154,26 @@ class EpochKeeper(keras.callbacks.Callback):
             "learning_rate": self.learning_rate,
             "seconds": round(time.monotonic() - self.started, 2),
         }
-        # A run that is killed between these lines does the epoch again, to the same end.
+        # A run that is killed from here on does its epochs since the last checkpoint again, to the
+        # same end.
         if self.past.append(row):
-            save_for_use(self.network, self.run.model_file(self.stream))
-        save_checkpoint(self.network, self.run, self.stream, epoch + 1)
+            self.best = self.network.get_weights()
         self.model.stop_training = self.past.has_stalled(self.run.options["patience"])
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if is_last or time.monotonic() - self.written_at > CHECKPOINT_SECONDS:
+            self.save_best()
+            save_checkpoint(self.network, self.run, self.stream, epoch + 1)
+            self.written_at = time.monotonic()
+
+    def save_best(self):
+        """Writes the network of the best epoch where that has not happened yet."""
+        if self.best is None:
+            return
+        newest = self.network.get_weights()
+        self.network.set_weights(self.best)
+        save_for_use(self.network, self.run.model_file(self.stream))
+        self.network.set_weights(newest)
+        self.best = None
 
 
 def save_checkpoint(model, run, stream, epoch):

@@ -96,9 +96,9 @@ def run_dir(dataset, architecture_name, run_name=None, seed=0):
 
 def is_trained(run, stream):
     """Whether a stream has had all its epochs, or has ended early as it was told to."""
-    past = history.History(run.folder, stream)
     total = sum(phase.epochs for phase in phases(run.preset, run.data["train"]))
     epochs, _ = run.newest_checkpoint(stream)
+    past = history.History(run.folder, stream, epochs)
     had_all = epochs >= total or past.has_stalled(run.options["patience"])
     return epochs > 0 and had_all and run.model_file(stream).is_file()
 

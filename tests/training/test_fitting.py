@@ -56,6 +56,30 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(stored_dataset, monkeypatch,
     assert losses[0] == losses[1] and np.isfinite(losses[0]).all()
 
 
+def test_what_no_checkpoint_holds_is_trained_again_to_the_same_end(stored_dataset, monkeypatch):
+    undisturbed = train(stored_dataset, "undisturbed")
+    kept = []
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    for seconds, checkpoint in ((0, 2), (1000, 1)):
+        monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", seconds)
+        monkeypatch.setattr(fitting.progress.Progress, "on_epoch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(stored_dataset, f"stopped-{seconds}")
+        monkeypatch.undo()
+        run = run_folder.Run.read(stored_dataset.root / "model" / f"stopped-{seconds}")
+        assert run.newest_checkpoint("flow")[0] == checkpoint
+        kept.append(load_model(run.model_file("flow")).get_weights())
+        resumed = train(stored_dataset, f"stopped-{seconds}", resume=True)
+        pairs = zip(checkpoint_arrays(undisturbed), checkpoint_arrays(resumed), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs)
+    # Ctrl-C leaves the best epoch, whether a checkpoint was due or not.
+    assert all(np.array_equal(one, other) for one, other in zip(*kept, strict=True))
+
+
 @pytest.fixture(scope="module")
 def mixed_run(stored_dataset):
     return train(stored_dataset, "mixed", mixed_precision="float16")
