@@ -33,7 +33,6 @@ from inference.extractor import (
     SIGNS,
     find_weights,
     maker,
-    refuse_unasked_random,
     seen_size,
 )
 from nearest import descriptor
@@ -71,7 +70,6 @@ def extract_features(
         ValueError: the folder holds features of another network.
     """
     clips = dataset.stored_clips(stream)
-    refuse_unasked_random(extractor, weights, dataset.preset)
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)
@@ -240,8 +238,8 @@ def main(argv=None):
     )
     parser.add_argument(
         "--weights",
-        help="imagenet (of i3d: kinetics or signs), none, or a file (default: imagenet or "
-        "kinetics; laptop: none; of signs: signs)",
+        help="imagenet (of i3d: kinetics or signs), none, or a file (default: imagenet, laptop: "
+        "none; of i3d kinetics, laptop: signs; of signs: signs)",
     )
     parser.add_argument(
         "--stream", choices=[*STREAMS, "both"], default="both", help="default: both"

@@ -115,6 +115,27 @@ def set_trainable(model, part):
         layer.trainable = part == "all" or layer.name == TOP_CONVOLUTION
 
 
+def trunk(model):
+    """What comes before the top of a network of `build_i3d`, with the same weights.
+
+    Returns:
+        `keras.Model` from clips to features `(batch, 1024 * width_multiplier)`, averaged over time.
+    """
+    pooled = model.get_layer("global_avg_pool").output
+    return keras.Model(model.input, layers.GlobalAveragePooling3D(dtype="float32")(pooled))
+
+
+def set_top(model, weights, biases):
+    """Sets the classification layer of a network of `build_i3d`.
+
+    Args:
+        model: a network with `num_classes`.
+        weights: float32 `(features, num_classes)`.
+        biases: float32 `(num_classes,)`.
+    """
+    model.get_layer(TOP_CONVOLUTION).set_weights([weights[None, None, None], biases])
+
+
 @keras.saving.register_keras_serializable(package="signs")
 class SubtractMean(layers.Layer):
     """Takes each pixel's mean over time away from `(batch, T, H, W, C)` clips."""

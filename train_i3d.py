@@ -21,12 +21,12 @@ import feature
 import i3d_weights
 from common import network_input
 from common.command_line import documented, option
+from common.presets import FROM_RANDOM
+from i3d import top
 from inference import extractor
 from training.options import TrainingOptions, run_command
 from training.run import Architecture, train_run
 from weights.files import fingerprint
-
-EPOCHS_TOP_ONLY = 20  # where the preset has none
 
 
 @documented
@@ -135,40 +135,53 @@ def set_trainable(model, part):
     model_i3d.set_trainable(model, part)
 
 
-def top(model):
-    """What comes after the last pooling of a network of `build`, with the same weights.
+def trunk(model):
+    """What comes before the top of a network of `build`, see `model_i3d.trunk`."""
+    import model_i3d
+
+    return model_i3d.trunk(model)
+
+
+def solve_top(model, features, classes, class_weight):
+    """Sets the top of a network of `build` to what names features of its trunk best.
+
+    Args:
+        model: `keras.Model`.
+        features: float32 `(clips, features)`.
+        classes: int `(clips,)`.
+        class_weight: dict of class to the weight of its clips, or None.
 
     Returns:
-        `keras.Model` from features `(batch, T', 1, 1, features)` to probabilities.
+        Function of features and classes that gives mean cross entropy and accuracy.
     """
-    import keras
+    import model_i3d
 
-    return keras.Model(model.get_layer("global_avg_pool").output, model.output, name="i3d_top")
+    solution = top.solve(features, classes, model.output_shape[-1], class_weight)
+    model_i3d.set_top(model, *solution)
+    return functools.partial(top.judge, *solution)
 
 
-ARCHITECTURE = Architecture("i3d", build, set_trainable)
-TOP_ONLY = Architecture(
-    "i3d", build, set_trainable, top, functools.partial(feature.files, extractor="i3d")
+ARCHITECTURE = Architecture("i3d", build, set_trainable, trunk=trunk, solve_top=solve_top)
+TOP_ONLY = dataclasses.replace(
+    ARCHITECTURE, features=functools.partial(feature.files, extractor="i3d")
 )
 
 
 def _set_weights(dataset, options):
     """What run.json says of the weights to begin with, which are there and fit.
 
-    Also sets which phases have epochs: from random weights there is no first one, and a top alone
-    has nothing else.
+    Also sets which phases have epochs: from random weights there is no first one, and more of the
+    second; a top alone has nothing else.
     """
     from_other_stream = options.weights_from_other_stream
     if options.top_only and from_other_stream:
         raise ValueError("--top-only and --weights-from-other-stream do not go together.")
     weights = options.weights or dataset.preset.weights
     if options.top_only:
-        extractor.refuse_unasked_random("i3d", options.weights, dataset.preset)
-        epochs = dataset.preset.epochs_top or EPOCHS_TOP_ONLY
-        alone = {"epochs_top": epochs, "epochs_all": 0, "epochs_for_clips": 0}
-        dataset.preset = dataclasses.replace(dataset.preset, **alone)
+        dataset.preset = dataclasses.replace(dataset.preset, epochs_top=1, epochs_all=0)
     elif weights == "none":
-        dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0)
+        longer = FROM_RANDOM if dataset.preset.min_clips_all else {}
+        dataset.preset = dataclasses.replace(dataset.preset, epochs_top=0, **longer)
     if weights == "none":
         return weights
     width = dataset.preset.width_multiplier

@@ -23,6 +23,8 @@ class Preset:
     training from random weights needs and published weights do not know. With `cosine` the
     learning rate of the second phase falls towards zero. The epochs are for `epochs_for_clips`
     training clips; `training.schedule.phases` gives fewer clips more. 0: whatever their number.
+    With fewer than `min_clips_all` training clips there is no second phase. The top of I3D sees
+    each clip up to `top_views` times as another camera would have seen it, besides as it is.
     """
 
     name: str
@@ -37,13 +39,17 @@ class Preset:
     )
     batch_norm_momentum: float
     batch_size: int = option(REQUIRED, "clips per step", COUNT)
-    epochs_top: int = option(REQUIRED, "epochs of the first phase: only the new top", COUNT_OR_0)
+    epochs_top: int = option(
+        REQUIRED, "epochs of the first phase: only the new top; I3D's is solved in one", COUNT_OR_0
+    )
     epochs_all: int = option(REQUIRED, "epochs of the second phase: everything", COUNT_OR_0)
     learning_rate_top: float = option(REQUIRED, "of Adam in the first phase", POSITIVE)
     learning_rate_all: float = option(REQUIRED, "of Adam in the second phase", POSITIVE)
     cosine: bool
     weights: str
     epochs_for_clips: int = 0
+    min_clips_all: int = 0
+    top_views: int = 0
 
     __post_init__ = check
 
@@ -60,12 +66,13 @@ PRESETS = {
         dropout=0.5,
         batch_norm_momentum=0.99,
         batch_size=4,
-        epochs_top=3,
+        epochs_top=1,
         epochs_all=17,
         learning_rate_top=1e-3,
         learning_rate_all=1e-4,
         cosine=False,
         weights="kinetics",
+        top_views=2,
     ),
     "laptop": Preset(
         name="laptop",
@@ -78,15 +85,19 @@ PRESETS = {
         dropout=0.3,
         batch_norm_momentum=0.9,
         batch_size=8,
-        epochs_top=0,
-        epochs_all=7,
+        epochs_top=1,
+        epochs_all=3,
         learning_rate_top=1e-3,
         learning_rate_all=1e-3,
         cosine=True,
-        weights="none",
-        epochs_for_clips=480,
+        weights="signs",
+        min_clips_all=1000,
+        top_views=8,
     ),
 }
+
+# Changes of `laptop` where I3D begins with random weights, which takes longer.
+FROM_RANDOM = {"epochs_all": 7, "epochs_for_clips": 480, "min_clips_all": 0}
 
 # The schedule of the LSTM: with published weights it is trained on features computed once, then, in
 # `laptop` or where --epochs-all says so, with its extractor; from random weights there is only this
@@ -105,6 +116,9 @@ MOBILE_LSTM_PRESETS = {
         batch_size=4,
         epochs_top=20,
         epochs_all=5,
+        weights="none",
+        epochs_for_clips=480,
+        min_clips_all=0,
     ),
 }
 

@@ -64,31 +64,15 @@ def _refuse_other_sizes(preset):
         )
 
 
-def refuse_unasked_random(extractor, weights, preset):
-    """Raises ValueError where features would be those of random weights that nobody asked for.
-
-    Args:
-        extractor: one of `EXTRACTORS`.
-        weights: as asked for; None: the preset's.
-        preset: `presets.Preset`.
-    """
-    if extractor == "i3d" and weights is None and preset.weights == "none":
-        raise ValueError(
-            f"--preset {preset.name} has random weights, and what a random I3D sees tells signs no "
-            "better than guessing. Name trained ones (--weights PATH), or ask for random ones all "
-            "the same: --weights none."
-        )
-
-
 def build_network(preset, stream, extractor, weights, seed=0):
     """The network that makes features of a stream: of a frame, or with "i3d" of a clip.
 
     Returns:
-        `keras.Model` from `(batch, height, width, channels)` to `(batch, features)`, or from
-        `(batch, num_frames, height, width, channels)` to `(batch, 1, features)`.
+        `keras.Model` to `(batch, features)` from `(batch, height, width, channels)`, or with "i3d"
+        from `(batch, num_frames, height, width, channels)`.
     """
-    keras = import_keras()
     path = find_weights(preset, stream, extractor, weights)
+    keras = import_keras()
     keras.utils.set_random_seed(seed)
     channels = network_input.CHANNELS[stream]
     if extractor != "i3d":
@@ -108,9 +92,7 @@ def build_network(preset, stream, extractor, weights, seed=0):
     )
     if path:
         i3d_weights.load_weights(model, path, with_top=False)
-    averaged = keras.layers.GlobalAveragePooling3D(keepdims=True)(model.output)
-    features = keras.layers.Reshape((1, model.output_shape[-1]))(averaged)
-    return keras.Model(model.input, features)
+    return model_i3d.trunk(model)
 
 
 def maker(preset, stream, extractor, weights=None, seed=0):

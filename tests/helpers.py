@@ -97,8 +97,10 @@ TINY = dataclasses.replace(
     input_size=(32, 32),
     width_multiplier=0.0625,
     batch_size=4,
+    epochs_top=0,
     epochs_all=3,
-    epochs_for_clips=0,
+    min_clips_all=0,
+    weights="none",
 )
 
 

@@ -17,6 +17,7 @@ from training.history import COLUMNS, History
 MIXED_PRECISIONS = ("mixed_float16", "mixed_bfloat16")
 SEED_STEP = 10_000  # between the epochs of two seeds
 CHECKPOINT_SECONDS = 20  # between two, at least: few clips take less time than writing one
+NUM_VIEWS = 1000  # of all training clips together: few are seen with more changes than many
 BALANCED_UP_TO = 1.1  # ratio of the most to the least frequent sign without class weights
 
 
@@ -71,7 +72,9 @@ def fit_stream(
                     callbacks = [keeper, progress.Progress(bar, stream, num_epochs)]
                     if for_tensorboard:
                         callbacks.append(_tensorboard(run, stream))
-                    if architecture.reads_features(phase):
+                    if architecture.solves(phase):
+                        _solve_top(run, stream, architecture, train, val, epochs.start, callbacks)
+                    elif architecture.reads_features(phase):
                         _fit_top(run, stream, architecture, train, val, epochs, callbacks)
                     else:
                         _fit(model, train, val, epochs, callbacks)
@@ -220,8 +223,8 @@ def _what_is_left(phases, finished):
     first = 0
     for phase in phases:
         last = first + phase.epochs
-        if finished < last:
-            yield phase, first, range(max(first, finished), last)
+        if left := range(max(first, finished), last):
+            yield phase, first, left
         first = last
 
 
@@ -243,19 +246,69 @@ def _fit(model, train, val, epochs, callbacks):
 def _fit_top(run, stream, architecture, train, val, epochs, callbacks):
     """`_fit` of the network's top on stored features; weights and optimizer are the network's."""
     network = callbacks[0].network
-    top = architecture.top(network)
-    top.compile(optimizer=network.optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
+    model = architecture.top(network)
+    model.compile(
+        optimizer=network.optimizer, loss="categorical_crossentropy", metrics=["accuracy"]
+    )
     sequences = [
         FeatureSequence(
             sequence,
             architecture.features(run, stream, sequence.clips),
-            top.input_shape[1:],
+            model.input_shape[1:],
         )
         if sequence
         else None
         for sequence in (train, val)
     ]
-    _fit(top, *sequences, epochs, callbacks)
+    _fit(model, *sequences, epochs, callbacks)
+
+
+def _solve_top(run, stream, architecture, train, val, epoch, callbacks):
+    """The phase of one epoch that solves the network's top; the callbacks see it as one."""
+    network = callbacks[0].network
+    callbacks[0].sequence = train
+    callbacks = keras.callbacks.CallbackList(callbacks, model=network, epochs=epoch + 1)
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(epoch)
+    known = _views(run, stream, architecture, train, network, callbacks)
+    class_weight = balanced_class_weight(train.classes, train.num_classes)
+    judge = architecture.solve_top(network, *known, class_weight)
+    logs = dict(zip(("loss", "accuracy"), judge(*known), strict=True))
+    if val:
+        judged = judge(*_views(run, stream, architecture, val, network))
+        logs |= dict(zip(("val_loss", "val_accuracy"), judged, strict=True))
+    callbacks.on_epoch_end(epoch, logs)
+    callbacks.on_train_end()
+
+
+def _views(run, stream, architecture, sequence, network, callbacks=None):
+    """Features of a sequence's clips and their classes, for training also of changed clips.
+
+    Args:
+        run, stream, architecture, network: what is trained.
+        sequence: `ClipSequence`.
+        callbacks: which see its batches go by: of training.
+    """
+    if architecture.features:
+        paths = architecture.features(run, stream, sequence.clips)
+        rows = [np.load(path, allow_pickle=False).mean(axis=0) for path in paths]
+        return np.float32(rows), sequence.classes
+    settings = sequence.labels, stream, sequence.input_size, sequence.batch_size
+    views = [ClipSequence(sequence.clips, *settings, workers=sequence.workers)]
+    if callbacks and run.options["augment"] != "none":
+        for number in range(min(run.preset.top_views, NUM_VIEWS // len(sequence.clips))):
+            how = {"augment": "strong", "flip": run.options["flip"], "workers": sequence.workers}
+            epoch = SEED_STEP * run.options["seed"] + number
+            views.append(ClipSequence(sequence.clips, *settings, first_epoch=epoch, **how))
+
+    def advance(batch, logs=None):
+        if callbacks and batch % len(views) == 0:
+            callbacks.on_train_batch_end(batch)
+
+    trunk = architecture.trunk(network)
+    seen = [keras.callbacks.LambdaCallback(on_predict_batch_end=advance)]
+    features = [trunk.predict(view, callbacks=seen, verbose=0) for view in views]
+    return np.concatenate(features), np.tile(sequence.classes, len(views))
 
 
 def _tensorboard(run, stream):

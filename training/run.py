@@ -21,9 +21,14 @@ class Architecture:
     `build(run, stream)` returns a fresh `keras.Model`; `set_trainable(model, part)` takes "top" or
     "all". Both import Keras when they are called.
 
-    Where `top` is given, the first phase reads stored features instead of frames: `top(model)`
-    returns the `keras.Model` from features to probabilities that shares its weights with `model`,
-    and `features(run, stream, clips)` the files of the clips' features.
+    Where `features` is given, the first phase reads stored features instead of frames:
+    `features(run, stream, clips)` returns the files of the clips' features, and `top(model)` the
+    `keras.Model` from features to probabilities that shares its weights with `model`.
+
+    Where `trunk` is given, the first phase solves the top: `trunk(model)` returns the `keras.Model`
+    from clips to the features that the top sees, and `solve_top(model, features, classes,
+    class_weight)` sets the top that names them best. It returns what judges that: a function from
+    features and classes to their mean loss and accuracy.
     """
 
     name: str
@@ -31,10 +36,16 @@ class Architecture:
     set_trainable: object
     top: object = None
     features: object = None
+    trunk: object = None
+    solve_top: object = None
 
     def reads_features(self, phase):
         """Whether a phase reads stored features instead of frames."""
-        return self.top is not None and phase.part == "top"
+        return self.features is not None and phase.part == "top"
+
+    def solves(self, phase):
+        """Whether a phase is one problem with one solution."""
+        return self.trunk is not None and phase.part == "top"
 
 
 def train_run(dataset, architecture, options=None, further_options=None):

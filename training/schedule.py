@@ -45,9 +45,10 @@ def phases(preset, num_clips):
     def scaled(epochs):
         return max(epochs, min(MAX_EPOCHS, round(epochs * times)))
 
+    epochs_all = preset.epochs_all if num_clips >= preset.min_clips_all else 0
     return [
         Phase("top", scaled(preset.epochs_top), preset.learning_rate_top),
-        Phase("all", scaled(preset.epochs_all), preset.learning_rate_all, preset.cosine),
+        Phase("all", scaled(epochs_all), preset.learning_rate_all, preset.cosine),
     ]
 
 

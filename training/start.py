@@ -12,7 +12,8 @@ from common.slow_imports import import_keras
 from inference import run_folder
 from training.schedule import phases
 
-EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips")  # of the preset, which are told as one
+# Of the preset, which are told as one.
+EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips", "min_clips_all")
 
 
 def stored_clips(dataset, stream):

@@ -55,9 +55,9 @@ def test_flags_name_the_preset_only_where_it_is_not_the_default():
 def test_presets_of_the_design():
     full, laptop = PRESETS["full"], PRESETS["laptop"]
     assert (full.num_frames, full.frame_size, full.input_size) == (40, (240, 320), (224, 224))
-    assert (full.epochs_top, full.epochs_all, full.batch_size) == (3, 17, 4)
+    assert (full.epochs_top, full.epochs_all, full.batch_size) == (1, 17, 4)
     assert (full.width_multiplier, full.weights) == (1.0, "kinetics")
-    assert (laptop.epochs_top, laptop.weights) == (0, "none")
+    assert (laptop.epochs_top, laptop.weights) == (1, "signs")
     for preset in PRESETS.values():
         assert preset.num_frames >= 8
         assert min(preset.input_size) >= 32

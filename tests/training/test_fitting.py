@@ -57,7 +57,7 @@ def test_a_resumed_run_ends_like_an_undisturbed_one(stored_dataset, monkeypatch,
 
 
 def test_what_no_checkpoint_holds_is_trained_again_to_the_same_end(stored_dataset, monkeypatch):
-    undisturbed = train(stored_dataset, "undisturbed")
+    undisturbed = train(stored_dataset, "never-stopped")
     kept = []
 
     def interrupt(self, epoch, logs=None):

@@ -289,7 +289,7 @@ def test_accuracy_goes_before_loss(tmp_path):
 
 def test_phases_follow_the_preset():
     top, everything = phases(PRESETS["full"], 8)
-    assert (top.part, top.epochs, top.learning_rate) == ("top", 3, 1e-3)
+    assert (top.part, top.epochs, top.learning_rate) == ("top", 1, 1e-3)
     assert (everything.part, everything.epochs, everything.learning_rate) == ("all", 17, 1e-4)
     assert everything.learning_rate_at(16) == 1e-4
     falling = Phase("all", 10, 0.1, cosine=True)
@@ -297,11 +297,24 @@ def test_phases_follow_the_preset():
     assert rates[0] == 0.1 and rates == sorted(rates, reverse=True) and rates[-1] < 0.01
 
 
+def from_random():
+    """The `laptop` preset of an I3D that begins with random weights."""
+    dataset = data.Dataset("toysigns")
+    train_i3d.check_weights(dataset, I3DOptions(weights="none"))
+    return dataset.preset
+
+
+def test_what_has_learned_signing_trains_everything_only_where_clips_are_many():
+    preset = PRESETS["laptop"]
+    for num_clips, epochs in ((10, [1, 0]), (999, [1, 0]), (1000, [1, 3]), (40_000, [1, 3])):
+        assert [phase.epochs for phase in phases(preset, num_clips)] == epochs
+
+
 @pytest.mark.parametrize(
     ("num_clips", "epochs"), [(0, 100), (16, 100), (48, 70), (480, 7), (40_000, 7)]
 )
 def test_few_clips_get_as_many_steps_in_more_epochs(num_clips, epochs):
-    preset = PRESETS["laptop"]
+    preset = from_random()
     assert [phase.epochs for phase in phases(preset, num_clips)] == [0, epochs]
     longer = dataclasses.replace(preset, epochs_all=150)
     assert phases(longer, 480)[1].epochs == phases(longer, 16)[1].epochs == 150
@@ -311,10 +324,12 @@ def test_epochs_that_are_asked_for_are_those_that_are_trained():
     parser = argparse.ArgumentParser()
     add_arguments(parser, TrainingOptions, dataset="toysigns")
     arguments = ["--preset", "laptop", "--epochs-all", "9"]
-    dataset, _ = from_arguments(parser.parse_args(arguments), TrainingOptions)
-    assert phases(dataset.preset, 16)[1].epochs == 9
+    for weights in ("signs", "none"):
+        dataset, _ = from_arguments(parser.parse_args(arguments), TrainingOptions)
+        train_i3d.check_weights(dataset, I3DOptions(weights=weights))
+        assert phases(dataset.preset, 16)[1].epochs == 9
     dataset, _ = from_arguments(parser.parse_args(arguments[:2]), TrainingOptions)
-    assert phases(dataset.preset, 16)[1].epochs == 100
+    assert phases(dataset.preset, 16)[1].epochs == 0
 
 
 @pytest.mark.parametrize(
@@ -332,6 +347,7 @@ def test_the_time_that_training_will_take_is_told(
 ):
     monkeypatch.setitem(schedule.SECONDS_PER_CLIP, ("i3d", "laptop"), per_clip)
     dataset = data.Dataset("my_signs", "laptop", tmp_path)
+    dataset.preset = from_random()
     pipeline.announce(dataset, train_i3d.ARCHITECTURE, num_clips, TrainingOptions())
     assert f"training takes about {duration}." in capsys.readouterr().out
 

@@ -1,17 +1,27 @@
 """The weights that come with the project: whole, small, and they know what signing is."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+import frame
 import i3d_weights
+import opticalflow
+import train_i3d
+from common import dataset as data
 from common.network_input import STREAMS, stream_input
 from common.presets import PRESETS
+from inference import run_folder
 from inference.extractor import SignsNetwork
+from inference.saved_network import load_model
 from nearest.examples import Examples
 from nearest.kinds import Whole
 from pretraining import drawn
+from tests.helpers import make_dataset
+from training import fitting, history
+from weights import files as weight_files
 from weights.files import sha256
 
 FOLDER = i3d_weights.SIGNS_DIR
@@ -45,3 +55,61 @@ def test_signs_that_nobody_has_seen_are_known_from_one_clip_by_another_person(un
     known = Examples(rows[:WAYS], np.arange(WAYS), WAYS, (Whole,))
     found = [known.distances(row[None]).argmin() for row in rows[WAYS:]]
     assert np.sum(found == np.arange(WAYS)) >= WAYS / 3  # guessing names one
+
+
+@pytest.fixture(scope="module")
+def moves(tmp_path_factory):
+    """Stored clips of two signs in the size that the network knows."""
+    root = tmp_path_factory.mktemp("moves")
+    make_dataset(root)
+    dataset = data.Dataset("moves", "laptop", root)
+    frame.extract_frames(dataset)
+    opticalflow.extract_flow(dataset)
+    return dataset
+
+
+def layers_of(folder):
+    network = load_model(run_folder.Run.read(folder).model_file("flow"), compile=False)
+    return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
+
+
+def test_training_solves_the_top_of_the_network_and_leaves_the_rest_as_it_is(moves, monkeypatch):
+    views = []
+    predict = fitting.ClipSequence.__getitem__
+
+    def read(self, index):
+        views.append((len(self.clips), self.augment, self.epoch))
+        return predict(self, index)
+
+    monkeypatch.setattr(fitting.ClipSequence, "__getitem__", read)
+    options = {"stream": "flow", "workers": 1}
+    solved = train_i3d.train(moves, train_i3d.I3DOptions(**options, run="solved")).output
+    assert run_folder.Run.read(solved).options["weights"] == "signs"
+    # Training clips as they are, eight times changed, then those of validation.
+    changed = [(8, "strong", number) for number in range(8)]
+    assert list(dict.fromkeys(views)) == [(8, "none", 0), *changed, (4, "none", 0)]
+    rows = history.read(solved)
+    assert rows["phase"].tolist() == ["top"]
+    assert rows["accuracy"].tolist() == rows["val_accuracy"].tolist() == [1]
+    shipped = weight_files.read(i3d_weights.find_weights("signs", "flow")).layers
+    trained = layers_of(solved)
+    assert trained.keys() - shipped.keys() == {"Conv3d_6a_1x1_conv"}
+    for name, values in shipped.items():
+        for value, found in zip(values.values(), trained[name], strict=True):
+            assert np.array_equal(value, found), name
+    views.clear()
+    plain = train_i3d.I3DOptions(**options, run="plain", augment="none")
+    train_i3d.train(moves, plain)
+    assert list(dict.fromkeys(views)) == [(8, "none", 0), (4, "none", 0)]
+
+
+def test_everything_is_trained_after_the_top_where_that_is_asked_for(moves):
+    dataset = data.Dataset("moves", "laptop", moves.root)
+    dataset.preset = dataclasses.replace(dataset.preset, epochs_all=1, min_clips_all=0)
+    options = train_i3d.I3DOptions(stream="flow", workers=1, run="everything")
+    folder = train_i3d.train(dataset, options).output
+    assert history.read(folder)[["phase", "epoch"]].values.tolist() == [["top", 1], ["all", 2]]
+    checkpoint = load_model(run_folder.Run.read(folder).newest_checkpoint("flow")[1])
+    shipped = weight_files.read(i3d_weights.find_weights("signs", "flow")).layers
+    first = checkpoint.get_layer("Conv3d_1a_7x7_conv").get_weights()[0]
+    assert not np.array_equal(first, *shipped["Conv3d_1a_7x7_conv"].values())
