@@ -131,7 +131,8 @@ def stored_splits(run, stored=False):
             the class list has changed since.
     """
     dataset = run.clips_of(stored)
-    clips = start.stored_clips(dataset, "flow" if "flow" in run.streams else "rgb")
+    stream = "flow" if "flow" in run.streams else "rgb"
+    clips = start.stored_clips(dataset, [stream])[stream]
     flow = disk.read_parameters(dataset.flow_dir)
     if "flow" in run.streams and flow != run.flow:
         raise ValueError(

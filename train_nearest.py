@@ -81,7 +81,7 @@ def train(dataset, options=None):
     options = options or NearestOptions()
     started = time.monotonic()
     dataset.refuse_if_unknown()
-    clips = {stream: start.stored_clips(dataset, stream) for stream in options.streams}
+    clips = start.stored_clips(dataset, options.streams)
     for extractor in extractors(dataset.preset):
         weights = feature.default_weights(dataset, extractor)
         feature.check(dataset, extractor, weights, options.streams)

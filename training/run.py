@@ -67,7 +67,7 @@ def train_run(dataset, architecture, options=None, further_options=None):
     """
     options = options or TrainingOptions()
     streams = options.streams
-    clips = {stream: start.stored_clips(dataset, stream) for stream in streams}
+    clips = start.stored_clips(dataset, streams)
     if not dataset.preset.epochs_top + dataset.preset.epochs_all:
         raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
     folder = run_dir(dataset, architecture.name, options.run, options.seed)

@@ -16,34 +16,57 @@ from training.schedule import phases
 EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips", "min_clips_all")
 
 
-def stored_clips(dataset, stream):
-    """The stored clips of a stream, after checking that they are whole, what the preset wants and
-    what the videos are now.
+def stored_clips(dataset, streams):
+    """The stored clips of each stream, after checking that they are whole and up to date.
+
+    They are to be what the preset wants, and of the videos as they are now.
+
+    Args:
+        dataset: `dataset.Dataset`.
+        streams: "rgb" and "flow", or one of them.
+
+    Returns:
+        {stream: list of `dataset.Clip`}.
 
     Raises:
         FileNotFoundError: there are none, or some frames have no flow.
         ValueError: they were made with other parameters, or of other videos.
     """
-    clips = dataset.stored_clips(stream)
+    clips = {stream: dataset.stored_clips(stream) for stream in streams}
     cut = f"python frame.py {dataset.flags()}"
     compute = f"python opticalflow.py {dataset.flags()}"
     disk.claim(dataset.frame_dir, dataset.frame_parameters(), cut)
-    have = {clip.key for clip in clips}
-    missing = [clip.place() for clip in dataset.stored_clips("rgb") if clip.key not in have]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} clips have no flow, such as {missing[0]}. Run `{compute}` first."
-        )
+    with_frames = clips["rgb"] if "rgb" in clips else dataset.stored_clips("rgb")
+    if "flow" in clips:
+        _refuse_without_flow(with_frames, clips["flow"], compute)
     folder = dataset.frame_dir
-    frames = [folder / clip.place() for clip in clips]
+    stamps = {clip.key: disk.read_stamp(folder / clip.place()) for clip in with_frames}
     if not dataset.stored:
         videos = {video.key: video.path for video in dataset.videos()}
-        dataset.tell_once(_unused(videos, have, cut))
-        sources = [videos[clip.key] for clip in clips]
-        _refuse_outdated(frames, sources, f"{cut}`, then `{compute}")
-    if stream == "flow":
-        _refuse_outdated([clip.path for clip in clips], frames, compute)
+        dataset.tell_once(_unused(videos, stamps, cut))
+        _refuse_outdated(
+            [folder / clip.place() for clip in with_frames],
+            stamps.values(),
+            [disk.stamp_of(videos[clip.key]) for clip in with_frames],
+            f"{cut}`, then `{compute}",
+        )
+    if "flow" in clips:
+        flows = [clip.path for clip in clips["flow"]]
+        sources = [
+            stamps.get(clip.key) or disk.stamp_of(folder / clip.place()) for clip in clips["flow"]
+        ]
+        _refuse_outdated(flows, map(disk.read_stamp, flows), sources, compute)
     return clips
+
+
+def _refuse_without_flow(with_frames, with_flow, command):
+    """Raises FileNotFoundError where frames have no flow."""
+    have = {clip.key for clip in with_flow}
+    missing = [clip.place() for clip in with_frames if clip.key not in have]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} clips have no flow, such as {missing[0]}. Run `{command}` first."
+        )
 
 
 def _unused(videos, stored, command):
@@ -57,12 +80,19 @@ def _unused(videos, stored, command):
     )
 
 
-def _refuse_outdated(results, sources, command):
-    """Raises ValueError where a result was made from something else than its source is now."""
+def _refuse_outdated(results, stamps, sources, command):
+    """Raises ValueError where a result was made from something else than its source is now.
+
+    Args:
+        results: paths.
+        stamps: what each was made from, or None where that is not known.
+        sources: stamps of what its source is now.
+        command: that makes them anew.
+    """
     outdated = [
         result
-        for result, source in zip(results, sources, strict=True)
-        if disk.read_stamp(result) not in (None, disk.stamp_of(source))
+        for result, stamp, source in zip(results, stamps, sources, strict=True)
+        if stamp not in (None, source)
     ]
     if outdated:
         raise ValueError(
