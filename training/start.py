@@ -39,19 +39,20 @@ def stored_clips(dataset, streams):
     with_frames = clips["rgb"] if "rgb" in clips else dataset.stored_clips("rgb")
     if "flow" in clips:
         _refuse_without_flow(with_frames, clips["flow"], compute)
-    folder = dataset.frame_dir
-    stamps = {clip.key: disk.read_stamp(folder / clip.place()) for clip in with_frames}
+    frames = {clip.key: clip.path for clip in with_frames}
+    stamps = {key: disk.read_stamp(path) for key, path in frames.items()}
     if not dataset.stored:
         videos = {video.key: video.path for video in dataset.videos()}
         dataset.tell_once(_unused(videos, stamps, cut))
         _refuse_outdated(
-            [folder / clip.place() for clip in with_frames],
+            frames.values(),
             stamps.values(),
-            [disk.stamp_of(videos[clip.key]) for clip in with_frames],
+            [disk.stamp_of(videos[key]) for key in frames],
             f"{cut}`, then `{compute}",
         )
     if "flow" in clips:
         flows = [clip.path for clip in clips["flow"]]
+        folder = dataset.frame_dir
         sources = [
             stamps.get(clip.key) or disk.stamp_of(folder / clip.place()) for clip in clips["flow"]
         ]
@@ -154,7 +155,8 @@ def digest_of_videos(dataset, clips):
     Returns:
         text, or None where it is not known what they were cut from.
     """
-    stamps = [disk.read_stamp(dataset.frame_dir / clip.place()) for clip in clips]
+    folder = dataset.frame_dir
+    stamps = [disk.read_stamp(folder / clip.place()) for clip in clips]
     if None in stamps:
         return None
     sizes = [stamp.get("bytes") for stamp in stamps]
