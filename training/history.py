@@ -79,14 +79,15 @@ def plot(run):
         for stream, color in STREAM_COLORS.items():
             rows = table[table["stream"] == stream]
             for key, style, split in (
-                (quantity, "--", "training"),
-                (f"val_{quantity}", "-", "validation"),
+                (quantity, "--x", "training"),
+                (f"val_{quantity}", "-o", "validation"),
             ):
                 if rows[key].notna().any():
                     label = f"{stream}, {split}"
-                    axis.plot(rows["epoch"], rows[key], style, marker=".", color=color, label=label)
+                    axis.plot(rows["epoch"], rows[key], style, ms=4, color=color, label=label)
         axis.set(xlabel="epoch", title=quantity)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set_xlim(table["epoch"].min() - 0.5, table["epoch"].max() + 0.5)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axis.grid(alpha=0.3)
     axes[1].axhline(1 / len(run.signs), color="gray", linestyle=":", label="chance")
     axes[1].set_ylim(-0.02, 1.02)
