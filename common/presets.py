@@ -97,7 +97,7 @@ PRESETS = {
 }
 
 # Changes of `laptop` where I3D begins with random weights, which takes longer.
-FROM_RANDOM = {"epochs_all": 7, "epochs_for_clips": 480, "min_clips_all": 0}
+FROM_RANDOM = {"epochs_all": 7, "epochs_for_clips": 480, "min_clips_all": 0, "top_views": 0}
 
 # The schedule of the LSTM: with published weights it is trained on features computed once, then, in
 # `laptop` or where --epochs-all says so, with its extractor; from random weights there is only this
@@ -115,10 +115,8 @@ MOBILE_LSTM_PRESETS = {
         dropout=0.1,
         batch_size=4,
         epochs_top=20,
-        epochs_all=5,
         weights="none",
-        epochs_for_clips=480,
-        min_clips_all=0,
+        **{**FROM_RANDOM, "epochs_all": 5},
     ),
 }
 

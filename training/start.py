@@ -12,7 +12,7 @@ from common.slow_imports import import_keras
 from inference import run_folder
 from training.schedule import phases
 
-# Of the preset, which are told as one.
+# Of the preset, which are told as one; its weights are told by the options.
 EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips", "min_clips_all")
 
 
@@ -265,7 +265,7 @@ def _changes(there, run):
         one, other = (_as_dict(getattr(each, what)) for each in (there, run))
         changes += [
             f"{key} was {one.get(key)}, is {other.get(key)}"
-            for key in sorted({*one, *other} - {*EPOCHS})
+            for key in sorted({*one, *other} - {*EPOCHS, "weights"})
             if one.get(key) != other.get(key)
         ]
     before, now = (_num_epochs(each) for each in (there, run))
