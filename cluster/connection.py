@@ -94,6 +94,7 @@ class _Cluster:
     def outcomes(self, do, tasks):
         """Yields what `do` returns of each task, as they come; see `stage.elsewhere`."""
         tasks, number = collections.deque(tasks), 1
+        suspects = []
         in_flight, done = {}, queue.SimpleQueue()
         try:
             while tasks or in_flight:
@@ -108,11 +109,14 @@ class _Cluster:
                     found, seconds = result
                     number = min(MOST_IN_BATCH, max(1, round(BATCH_SECONDS * len(some) / seconds)))
                     yield from found
-                elif len(some) == 1:
-                    yield some[0][0].label, stage.FAILED, "the workers that worked on it died"
-                else:  # one of them did it: each by itself
-                    for task in some:
-                        in_flight[self._submit(do, [task], done)] = [task]
+                else:
+                    suspects += some
+            for task in suspects:  # with nothing beside it: one that waited where another killed is
+                in_flight[self._submit(do, [task], done)] = [task]
+                if result := self._result(_first_of(done)):
+                    yield from result[0]
+                else:
+                    yield task[0].label, stage.FAILED, "the workers that worked on it died"
         finally:  # whatever stops the stage
             with contextlib.suppress(Exception):
                 self._client.cancel(list(in_flight))
