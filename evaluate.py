@@ -65,7 +65,7 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     scores = {**streams, "fused": recognizer.fuse(streams)}
     result = {
         "num_videos": len(classes),
-        "clips": start.digest_of_videos(run.clips_of(stored), clips[split]),
+        "clips": _digest_of_videos(run, clips[split]),
         "streams": {name: metrics(values, classes) for name, values in scores.items()},
     }
     signers = read_signers(run.clips_of().clip_file)
@@ -101,7 +101,7 @@ def evaluate_if_new(run_dir, stored=False):
     clips = stored_splits(run, stored)
     split = _best_split(clips)
     judged = results.read(run)
-    digest = start.digest_of_videos(run.clips_of(stored), clips[split])
+    digest = _digest_of_videos(run, clips[split])
     is_known = split in judged and judged[split].get("clips", digest) == digest
     if is_known and path.stat().st_mtime >= newest:
         report.skipped = judged[split]["num_videos"]
@@ -109,6 +109,10 @@ def evaluate_if_new(run_dir, stored=False):
     else:
         report.done = evaluate(run_dir, stored=stored)["num_videos"]
     return report
+
+
+def _digest_of_videos(run, clips):
+    return start.digest_of_videos(clips, start.stamps_of(run.clips_of(), clips))
 
 
 def _best_split(clips):
@@ -132,7 +136,7 @@ def stored_splits(run, stored=False):
     """
     dataset = run.clips_of(stored)
     stream = "flow" if "flow" in run.streams else "rgb"
-    clips = start.stored_clips(dataset, [stream])[stream]
+    clips = start.stored_clips(dataset, [stream]).clips[stream]
     flow = disk.read_parameters(dataset.flow_dir)
     if "flow" in run.streams and flow != run.flow:
         raise ValueError(

@@ -81,16 +81,15 @@ def train(dataset, options=None):
     options = options or NearestOptions()
     started = time.monotonic()
     dataset.refuse_if_unknown()
-    clips = start.stored_clips(dataset, options.streams)
+    stored = start.stored_clips(dataset, options.streams)
     for extractor in extractors(dataset.preset):
         weights = feature.default_weights(dataset, extractor)
         feature.check(dataset, extractor, weights, options.streams)
-    first = clips[options.streams[0]]
     folder = run_dir(dataset, run_folder.NEAREST, options.run)
-    run = start.new_run(folder, dataset, run_folder.NEAREST, first, options, {}, min_signs=1)
+    run = start.new_run(folder, dataset, run_folder.NEAREST, stored, options, {}, min_signs=1)
     _refuse_other_run(run)
     known = {
-        stream: _known_clips(run, stream, start.split(clips[stream], 0)[0])
+        stream: _known_clips(run, stream, start.split(stored.clips[stream], 0)[0])
         for stream in options.streams
     }
     run.fusion_weight = fusion_weight(known)

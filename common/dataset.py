@@ -331,8 +331,9 @@ def _clips_below(folder, accept):
     for split in SPLITS:
         for sign in _entries(folder / split, _is_folder):
             label = same_form(sign.name)
+            parent = Path(sign.path)
             for entry in _entries(sign.path, accept):
-                path = Path(entry.path)
+                path = parent / entry.name
                 name = path.stem if accept is _is_video else entry.name
                 clips.append(Clip(split, label, same_form(name), path))
     return clips

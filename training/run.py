@@ -67,15 +67,13 @@ def train_run(dataset, architecture, options=None, further_options=None):
     """
     options = options or TrainingOptions()
     streams = options.streams
-    clips = start.stored_clips(dataset, streams)
+    stored = start.stored_clips(dataset, streams)
     if not dataset.preset.epochs_top + dataset.preset.epochs_all:
         raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
     folder = run_dir(dataset, architecture.name, options.run, options.seed)
     if options.restart:
         start.refuse_to_delete_weights(folder, options.weights)
-    run = start.new_run(
-        folder, dataset, architecture.name, clips[streams[0]], options, further_options or {}
-    )
+    run = start.new_run(folder, dataset, architecture.name, stored, options, further_options or {})
     start.check_installed(options, dataset.preset)
     report = stage.Report("training", run.folder)
     started = time.monotonic()
@@ -86,7 +84,7 @@ def train_run(dataset, architecture, options=None, further_options=None):
         run.finished = not todo
         for stream in streams:
             if stream in todo:
-                _train_stream(run, architecture, stream, clips[stream], options)
+                _train_stream(run, architecture, stream, stored.clips[stream], options)
                 report.done += run.data["train"]
             else:
                 print(f"{run.model_file(stream)} is trained already.")

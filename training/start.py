@@ -16,6 +16,14 @@ from training.schedule import phases
 EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips", "min_clips_all")
 
 
+@dataclasses.dataclass(frozen=True)
+class StoredClips:
+    """The clips of each stream, as {stream: list of `dataset.Clip`}, and their `stamps_of`."""
+
+    clips: dict
+    stamps: dict
+
+
 def stored_clips(dataset, streams):
     """The stored clips of each stream, after checking that they are whole and up to date.
 
@@ -26,7 +34,7 @@ def stored_clips(dataset, streams):
         streams: "rgb" and "flow", or one of them.
 
     Returns:
-        {stream: list of `dataset.Clip`}.
+        `StoredClips`.
 
     Raises:
         FileNotFoundError: there are none, or some frames have no flow.
@@ -39,15 +47,14 @@ def stored_clips(dataset, streams):
     with_frames = clips["rgb"] if "rgb" in clips else dataset.stored_clips("rgb")
     if "flow" in clips:
         _refuse_without_flow(with_frames, clips["flow"], compute)
-    frames = {clip.key: clip.path for clip in with_frames}
-    stamps = {key: disk.read_stamp(path) for key, path in frames.items()}
+    stamps = stamps_of(dataset, with_frames)
     if not dataset.stored:
         videos = {video.key: video.path for video in dataset.videos()}
         dataset.tell_once(_unused(videos, stamps, cut))
         _refuse_outdated(
-            frames.values(),
+            [clip.path for clip in with_frames],
             stamps.values(),
-            [disk.stamp_of(videos[key]) for key in frames],
+            [disk.stamp_of(videos[key]) for key in stamps],
             f"{cut}`, then `{compute}",
         )
     if "flow" in clips:
@@ -57,7 +64,16 @@ def stored_clips(dataset, streams):
             stamps.get(clip.key) or disk.stamp_of(folder / clip.place()) for clip in clips["flow"]
         ]
         _refuse_outdated(flows, map(disk.read_stamp, flows), sources, compute)
-    return clips
+    return StoredClips(clips, stamps)
+
+
+def stamps_of(dataset, clips):
+    """What the frames of clips were cut from: {`Clip.key`: `disk.read_stamp`}.
+
+    48,000 take two seconds.
+    """
+    folder = dataset.frame_dir
+    return {clip.key: disk.read_stamp(folder / clip.place()) for clip in clips}
 
 
 def _refuse_without_flow(with_frames, with_flow, command):
@@ -102,14 +118,14 @@ def _refuse_outdated(results, stamps, sources, command):
         )
 
 
-def new_run(folder, dataset, architecture_name, clips, options, further_options, min_signs=2):
+def new_run(folder, dataset, architecture_name, stored, options, further_options, min_signs=2):
     """The `Run` that these arguments ask for, not written yet.
 
     Args:
         folder: of the run.
         dataset: `dataset.Dataset`.
         architecture_name: as in run.json.
-        clips: list of `dataset.Clip` of all splits.
+        stored: `StoredClips` of all splits.
         options: `TrainingOptions`.
         further_options: dict of what else run.json tells.
         min_signs: that there are to be.
@@ -117,6 +133,7 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options,
     Raises:
         ValueError: there are clips of fewer signs.
     """
+    clips = stored.clips[options.streams[0]]
     train, val = split(clips, options.val_fraction)
     signs = dataset.signs(clip.label for clip in train)
     if len(signs) < min_signs:
@@ -136,7 +153,7 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options,
             "val_fraction": options.val_fraction,
             **({"val_clips": sorted(map(_key, val))} if _is_made(clips, val) else {}),
             "fingerprint": _digest(map(_place, used)),
-            "videos": digest_of_videos(dataset, used),
+            "videos": digest_of_videos(used, stored.stamps),
         },
         options={**options.recorded(), **further_options},
         date=run_folder.now(),
@@ -145,21 +162,20 @@ def new_run(folder, dataset, architecture_name, clips, options, further_options,
     )
 
 
-def digest_of_videos(dataset, clips):
+def digest_of_videos(clips, stamps):
     """Stands for clips and the videos that they were cut from, as far as their sizes tell.
 
     Args:
-        dataset: `dataset.Dataset`.
         clips: list of `dataset.Clip`.
+        stamps: their `stamps_of`, and perhaps others'.
 
     Returns:
         text, or None where it is not known what they were cut from.
     """
-    folder = dataset.frame_dir
-    stamps = [disk.read_stamp(folder / clip.place()) for clip in clips]
-    if None in stamps:
+    found = [stamps.get(clip.key) for clip in clips]
+    if None in found:
         return None
-    sizes = [stamp.get("bytes") for stamp in stamps]
+    sizes = [stamp.get("bytes") for stamp in found]
     return _digest(f"{_place(clip)} {size}" for clip, size in zip(clips, sizes, strict=True))
 
 
