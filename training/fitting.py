@@ -3,6 +3,7 @@
 Knows nothing of an architecture: it is handed functions that build and freeze a network.
 """
 
+import itertools
 import math
 import time
 
@@ -301,9 +302,12 @@ def _views(run, stream, architecture, sequence, network, callbacks=None):
             epoch = SEED_STEP * run.options["seed"] + number
             views.append(ClipSequence(sequence.clips, *settings, first_epoch=epoch, **how))
 
+    batches = itertools.count(1)  # of all views; as many as there are views count as one
+
     def advance(batch, logs=None):
-        if callbacks and batch % len(views) == 0:
-            callbacks.on_train_batch_end(batch)
+        done, rest = divmod(next(batches), len(views))
+        if callbacks and not rest:
+            callbacks.on_train_batch_end(done - 1)
 
     trunk = architecture.trunk(network)
     seen = [keras.callbacks.LambdaCallback(on_predict_batch_end=advance)]

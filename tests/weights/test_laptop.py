@@ -73,7 +73,9 @@ def layers_of(folder):
     return {layer.name: layer.get_weights() for layer in network.layers if layer.weights}
 
 
-def test_training_solves_the_top_of_the_network_and_leaves_the_rest_as_it_is(moves, monkeypatch):
+def test_training_solves_the_top_of_the_network_and_leaves_the_rest_as_it_is(
+    moves, monkeypatch, capfd
+):
     views = []
     predict = fitting.ClipSequence.__getitem__
 
@@ -84,6 +86,7 @@ def test_training_solves_the_top_of_the_network_and_leaves_the_rest_as_it_is(mov
     monkeypatch.setattr(fitting.ClipSequence, "__getitem__", read)
     options = {"stream": "flow", "workers": 1}
     solved = train_i3d.train(moves, train_i3d.I3DOptions(**options, run="solved")).output
+    assert capfd.readouterr().err.split("\r")[-1].startswith("flow, epoch 1 of 1: 100%")
     assert run_folder.Run.read(solved).options["weights"] == "signs"
     # Training clips as they are, eight times changed, then those of validation.
     changed = [(8, "strong", number) for number in range(8)]
