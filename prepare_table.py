@@ -52,7 +52,7 @@ def prepare(dataset, table, found, named=None, workers=None, rebuild=False, **ho
     """
     usual = {"unit": None, "transfer": "link", "fps": videos.DEFAULT_FPS, "split_by": None}
     plan = Plan(dataset, table, found, named or {}, {**usual, **how})
-    print(plan.columns.told())
+    print(plan.told())
     if not plan.names:
         raise ValueError(f"No row can be used. The first one: {plan.refused[0].source.reason}")
     for folder, name in plan.names.items():
@@ -76,13 +76,16 @@ def _remove_outdated(dataset, plan):
     wanted = {job.target for job in plan.jobs}
     moved = {(target.parent.name, target.name) for target in wanted}
     made = (path for path in dataset.video_dir.glob("*/*/*") if not path.name.startswith("."))
-    outdated = [
-        path
-        for path in made
-        if path not in wanted
-        and (not plan.refused or (path.parent.name, path.name) in moved)
-        and disk.read_stamp(path) is not None
-    ]
+    earlier = [path for path in made if path not in wanted and disk.read_stamp(path) is not None]
+    outdated = earlier
+    if plan.refused:
+        outdated = [path for path in earlier if (path.parent.name, path.name) in moved]
+        if stay := sorted(set(earlier) - set(outdated)):
+            place = stay[0].relative_to(dataset.video_dir)
+            print(
+                f"{len(stay)} clips of an earlier table stay, for some rows are wrong, such as "
+                f"{place}"
+            )
     for path in outdated:
         disk.remove_stamp(path)
         path.unlink()

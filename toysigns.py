@@ -138,9 +138,16 @@ def make_dataset(dataset, seed=0, clips_per_sign=CLIPS_PER_SIGN, workers=None, r
     return report
 
 
+def made_with(dataset):
+    """`seed` and `clips_per_sign` of the clips that are there, else what they are by default."""
+    there = disk.read_parameters(dataset.video_dir / WORK_DIR) or {}
+    usual = {"seed": 0, "clips_per_sign": CLIPS_PER_SIGN}
+    return {name: there.get(name, value) for name, value in usual.items()}
+
+
 def num_training_clips(dataset):
-    """The number of training clips that `make_dataset` makes of `dataset` by default."""
-    return len(gesture.SIGNS) * CLIPS_PER_SIGN[0]
+    """The number of training clips that are there, or that `make_dataset` makes by default."""
+    return len(gesture.SIGNS) * made_with(dataset)["clips_per_sign"][0]
 
 
 def render_files(plan, partial):

@@ -11,11 +11,13 @@ import collections
 import contextlib
 import json
 import logging
+import math
 import os
 import pickle
 import queue
 import re
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -37,12 +39,19 @@ CONNECT_SECONDS = 10
 BATCHES_PER_THREAD = 2  # that are under way: one is done, one waits
 BATCH_SECONDS, MOST_IN_BATCH = 0.5, 16  # of tasks that are given to a worker at once
 WORKERS_SECONDS = 30  # that the first worker may take to come
+ALONE_SECONDS = 10  # without any worker, after which that is told
+LONGEST_MESSAGE = 2**40  # bytes; Dask's begin with their number, other servers with words
 MISSING = "--cluster needs Dask: pip install -r requirements-cluster.txt"
 START_WORKERS = "python -m distributed.cli.dask_worker {address} --nthreads 1 --nworkers auto"
 NOBODY = (
     "No Dask scheduler answers at {address}. Start one: python -m distributed.cli.dask_scheduler, "
     "which tells its address."
 )
+STRANGER = (
+    "What answers at {address} is no Dask scheduler. Its address is the one that it tells first, "
+    "such as tcp://host:8786; another one is that of its dashboard."
+)
+ALONE = "\ncluster: no worker is left. The stage goes on when one comes: " + START_WORKERS
 GONE = (
     "The cluster's scheduler at {address} is gone. What is finished is kept: start the scheduler "
     "and its workers again, then the same command, without --rebuild."
@@ -103,7 +112,7 @@ class _Cluster:
                     share = max(1, len(tasks) // wanted)  # so that all end at about the same time
                     some = [tasks.popleft() for _ in range(min(number, share))]
                     in_flight[self._submit(do, some, done)] = some
-                batch = _first_of(done)
+                batch = self._first_of(done)
                 some = in_flight.pop(batch)
                 if result := self._result(batch):
                     found, seconds = result
@@ -113,7 +122,7 @@ class _Cluster:
                     suspects += some
             for task in suspects:  # with nothing beside it: one that waited where another killed is
                 in_flight[self._submit(do, [task], done)] = [task]
-                if result := self._result(_first_of(done)):
+                if result := self._result(self._first_of(done)):
                     yield from result[0]
                 else:
                     yield task[0].label, stage.FAILED, "the workers that worked on it died"
@@ -126,6 +135,25 @@ class _Cluster:
             return self.num_threads()
         except Exception as error:  # whatever a client says that has lost its scheduler
             raise self._gone() from error
+
+    def _first_of(self, done):
+        """The next item of a queue; Ctrl-C is heard meanwhile on every system."""
+        since = None  # when the last worker was gone
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return done.get(timeout=1)
+            if self._has_workers():
+                since = None
+            elif since is None:
+                since = time.monotonic()
+            elif time.monotonic() - since > ALONE_SECONDS:
+                print(ALONE.format(address=self._address), file=sys.stderr, flush=True)
+                since = math.inf
+
+    def _has_workers(self):
+        with contextlib.suppress(Exception):  # of a scheduler that is gone: a job will say so
+            return bool(self._client.nthreads())
+        return True
 
     def _submit(self, do, tasks, done):
         content = wire.pickled(jobs.do, self._place, do, tasks)
@@ -185,13 +213,6 @@ def _without_code(who, error, address):
     )
 
 
-def _first_of(done):
-    """The next item of a queue; Ctrl-C is heard meanwhile on every system."""
-    while True:
-        with contextlib.suppress(queue.Empty):
-            return done.get(timeout=1)
-
-
 @contextlib.contextmanager
 def _client(address):
     """A client of the cluster; that of this machine is started, and ends with the block."""
@@ -237,11 +258,18 @@ def _reachable(address):
     import socket
 
     kind, host, port = found.groups()
+    if kind in ("http", "https"):
+        raise OSError(STRANGER.format(address=address))
     if kind in (None, "tcp"):
         try:
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+            with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connected:
+                begun = connected.recv(8)
+        except TimeoutError:
+            begun = b""
         except (OSError, OverflowError) as error:
             raise OSError(NOBODY.format(address=address)) from error
+        if len(begun) < 8 or int.from_bytes(begun, "little") > LONGEST_MESSAGE:
+            raise OSError(STRANGER.format(address=address))
     return address
 
 

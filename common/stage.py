@@ -14,6 +14,7 @@ import errno
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -308,8 +309,16 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
                 report.done += 1
                 report.warnings += [(label, text)] if text else []
             bar.update()
-    report.failed.sort()
+    report.failed.sort(key=_by_numbers)
     report.warnings.sort()
+
+
+def _by_numbers(failure):
+    """Line 9 comes before line 10."""
+    return [
+        (not part.isdigit(), int(part) if part.isdigit() else part)
+        for part in re.split(r"(\d+)", failure[0])
+    ]
 
 
 def _in_this_process(do, tasks):

@@ -50,6 +50,14 @@ class Plan:
             except ValueError as error:
                 self._refuse(row.where, str(error))
 
+    def told(self):
+        """In words: "path: video, gloss: label"; what start and end count, where there are any."""
+        words = self.columns.told()
+        if not (self.columns.start or self.columns.end):
+            return words
+        first = f", the first one is {self._first_frame}" if self._unit == "frames" else ""
+        return f"{words} (in {self._unit}{first})"
+
     def _refuse(self, where, reason):
         target = self._dataset.video_dir / REFUSED_DIR / str(len(self.refused))
         self.refused.append(stage.Job(videos.Refused(reason), target, where))
@@ -115,7 +123,8 @@ class Plan:
             return "train"
         word = self._cell(row, "split")
         if word.lower() not in columns.SPLITS:
-            raise ValueError(f"{word or 'nothing'!r} is no split: train, val or test")
+            named = f"{word!r} is no split" if word else "no split is named"
+            raise ValueError(f"{named}: train, val or test")
         return columns.SPLITS[word.lower()]
 
     def _splits_of_people(self, table):
@@ -147,10 +156,10 @@ class Plan:
 
     def _piece(self, path, row):
         start, end = (_number(self._cell(row, role), role) for role in ("start", "end"))
+        if start is not None and end is not None and end <= start - self._first_frame:
+            raise ValueError(f"the end {end:g} is not after the start {start:g}")
         if start is not None:
             start = start - self._first_frame or None
-        if start is not None and end is not None and end <= start:
-            raise ValueError(f"the end {end:g} is not after the start {start:g}")
         how = {name: self._how[name] for name in ("transfer", "fps")}
         return videos.Piece(path, start, end, self._unit, **how)
 

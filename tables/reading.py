@@ -185,8 +185,15 @@ def _read_json(path, text):
         found, faults = _json_lines(path, text)
         if not found:
             raise ValueError(f"{path} is no JSON: {error}") from error
-    rows = [Row(where, cells) for where, item in found for cells in _flat(item)]
+    rows = [Row(*row) for where, item in found for row in _numbered(where, list(_flat(item)))]
     return Table(list(dict.fromkeys(name for row in rows for name in row.cells)), rows, faults)
+
+
+def _numbered(where, rows):
+    """(where, row) of the rows of one entry."""
+    if len(rows) == 1:
+        return [(where, rows[0])]
+    return [(f"{where}, instance {number}", row) for number, row in enumerate(rows, 1)]
 
 
 def _json_lines(path, text):

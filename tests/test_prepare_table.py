@@ -77,6 +77,7 @@ def test_wlasl(folder, prepare):
         ("book", "00002", "test", 3, 9, 90),
         ("drink", "00003", "val", 1, -1, 118),
         ("drink", "00099", "train", 1, -1, 5),
+        ("drink", "00002", "train", 5, 4, 5),
     ]
     keys = ("video_id", "split", "frame_start", "frame_end", "signer_id")
     table = [
@@ -89,7 +90,9 @@ def test_wlasl(folder, prepare):
     (folder / "WLASL.json").write_text(json.dumps(table))
     result = prepare("--table", "WLASL.json", check=1)
     assert "video_id: video, gloss: label, split: split, signer_id: signer" in result
-    assert "failed: WLASL.json, entry 2: there is no video 00099" in result
+    assert "frame_start: start, frame_end: end (in frames, the first one is 1)" in result
+    assert "failed: WLASL.json, entry 2, instance 2: there is no video 00099" in result
+    assert "entry 2, instance 3: the end 4 is not after the start 5" in result
     cut = "test/book/00002_3-9.avi"
     assert places(folder) == [cut, "train/book/00001.avi", "val/drink/00003.avi"]
     assert num_frames(folder / "data_set/any" / cut) == 7  # from the third to the ninth
@@ -202,8 +205,9 @@ def test_another_table_removes_what_the_first_one_made_and_nothing_else(folder, 
     assert own.is_file()
     (folder / "videos/a_ann_1.avi").rename(folder / "away.avi")
     (folder / "videos/odd.avi").write_bytes(b"x")
-    prepare("--names", "{label}_{signer}_{}", "--split-by", "signer", check=1)
+    mixed = prepare("--names", "{label}_{signer}_{}", "--split-by", "signer", check=1)
     assert (folder / "data_set/any/train/a/a_ann_1.avi").is_file()  # its row may come back
+    assert "1 clips of an earlier table stay, for some rows are wrong, such as train/a/" in mixed
     names = [place.split("/")[-1] for place in places(folder)]
     assert len(names) == len(set(names)) == 7  # nobody is in two splits
 

@@ -336,6 +336,16 @@ def test_other_parameters_are_refused_until_rebuilt(two_signs):
     assert all(after[f"{split}.zip"] != before[f"{split}.zip"] for split in dataset.SPLITS)
 
 
+def test_what_is_there_tells_how_much_was_asked_for(two_signs):
+    """So the pipeline goes on with a small one as it is."""
+    assert toysigns.num_training_clips(two_signs) == 2 * 60
+    toysigns.make_dataset(two_signs, 1, TINY, workers=1)
+    assert toysigns.made_with(two_signs) == {"seed": 1, "clips_per_sign": list(TINY)}
+    assert toysigns.num_training_clips(two_signs) == 2 * TINY[0]
+    again = toysigns.make_dataset(two_signs, workers=1, **toysigns.made_with(two_signs))
+    assert again.done == 0
+
+
 def test_a_zip_that_is_lost_is_made_again(two_signs):
     toysigns.make_dataset(two_signs, 1, TINY, workers=1)
     before = packed(two_signs.video_dir)

@@ -149,7 +149,9 @@ def from_arguments(args, options_class, presets=PRESETS):
     given = {name: getattr(args, name) for name in options_of(Preset)}
     given = {name: value for name, value in given.items() if value is not None}
     if "epochs_top" in given or "epochs_all" in given:
-        given |= {"epochs_for_clips": 0, "min_clips_all": 0}
+        given["epochs_for_clips"] = 0
+    if "epochs_all" in given:
+        given["min_clips_all"] = 0
     dataset.preset = dataclasses.replace(dataset.preset, **given)
     return dataset, from_flags(options_class, args)
 

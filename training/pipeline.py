@@ -104,7 +104,8 @@ def run_video_stages(stages, dataset, workers):
         workers: number of processes, by default one per core.
     """
     if _is_drawn(dataset) and not dataset.stored:
-        stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers)
+        how = toysigns.made_with(dataset)  # a small one stays a small one
+        stages.run("toysigns", toysigns.make_dataset, dataset, workers=workers, **how)
     if prepare_chalearn.is_for(dataset) and not dataset.stored:
         stages.run("prepare_chalearn", prepare_chalearn.prepare, dataset, workers=workers)
     stages.run("frame", frame.extract_frames, dataset, workers=workers)

@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -221,6 +223,12 @@ def test_a_clip_that_kills_workers_fails_alone(tmp_path, monkeypatch, request):
     assert report.failed == [("5", "the workers that worked on it died")] and report.done == 19
 
 
+def take_a_while(source, partial):
+    """Work that takes half a second, as of `stage.run`."""
+    time.sleep(0.5)
+    partial.write_text("done")
+
+
 def fill_the_disk(source, partial):
     """Work whose disk is full, as of `stage.run`."""
     if source == 5:
@@ -314,6 +322,52 @@ def test_nobody_at_the_address_and_nobody_who_works_are_told(cluster, videos, mo
     with pytest.raises(OSError, match="has no workers.*dask_worker"):
         with connection.used(str(cluster.file)):
             pass
+
+
+def test_an_address_of_another_server_is_told(videos, monkeypatch):
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 1)
+    for answer in (b"", b"HTTP/1.1 400 Bad Request"):  # one that waits, one that speaks first
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+
+            def speak(server=server, answer=answer):
+                with contextlib.suppress(OSError):
+                    asking, _ = server.accept()
+                    asking.sendall(answer)
+                    asking.recv(1)
+
+            threading.Thread(target=speak, daemon=True).start()
+            for kind in ("tcp://", "http://"):
+                with pytest.raises(OSError, match="is no Dask scheduler"):
+                    with connection.used(kind + address):
+                        pass
+
+
+def test_a_stage_without_workers_says_so_and_goes_on_when_one_comes(
+    cluster, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(connection, "ALONE_SECONDS", 1)
+    cluster.start_worker()
+    jobs = [stage.Job(n, tmp_path / "out" / str(n), str(n)) for n in range(9)]
+    words = connection.ALONE.strip().partition(".")[0]
+    seen = []
+
+    def replace():
+        try:
+            until(lambda: list(tmp_path.glob("out/[0-9]")), "the first job")
+            cluster.workers[0].kill()
+            until(lambda: words in capfd.readouterr().err, words)
+            seen.append(words)
+        finally:
+            cluster.start_worker()
+
+    thread = threading.Thread(target=replace)
+    with connection.used(str(cluster.file)):
+        thread.start()
+        report = stage.run("slow", take_a_while, jobs, tmp_path / "out")
+    thread.join()
+    assert seen and report.done == 9
 
 
 def test_workers_of_this_machine_need_no_address(local_tree, videos):

@@ -328,8 +328,9 @@ def test_epochs_that_are_asked_for_are_those_that_are_trained():
         dataset, _ = from_arguments(parser.parse_args(arguments), TrainingOptions)
         train_i3d.check_weights(dataset, I3DOptions(weights=weights))
         assert phases(dataset.preset, 16)[1].epochs == 9
-    dataset, _ = from_arguments(parser.parse_args(arguments[:2]), TrainingOptions)
-    assert phases(dataset.preset, 16)[1].epochs == 0
+    for given in ([], ["--epochs-top", "1"]):  # the other phase is as it is without
+        dataset, _ = from_arguments(parser.parse_args(arguments[:2] + given), TrainingOptions)
+        assert [phase.epochs for phase in phases(dataset.preset, 16)] == [1, 0]
 
 
 @pytest.mark.parametrize(
