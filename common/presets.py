@@ -92,7 +92,7 @@ PRESETS = {
         cosine=True,
         weights="signs",
         min_clips_all=1000,
-        top_views=8,
+        top_views=16,
     ),
 }
 

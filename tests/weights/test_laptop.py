@@ -88,8 +88,8 @@ def test_training_solves_the_top_of_the_network_and_leaves_the_rest_as_it_is(
     solved = train_i3d.train(moves, train_i3d.I3DOptions(**options, run="solved")).output
     assert capfd.readouterr().err.split("\r")[-1].startswith("flow, epoch 1 of 1: 100%")
     assert run_folder.Run.read(solved).options["weights"] == "signs"
-    # Training clips as they are, eight times changed, then those of validation.
-    changed = [(8, "strong", number) for number in range(8)]
+    # Training clips as they are, sixteen times changed, then those of validation.
+    changed = [(8, "strong", number) for number in range(16)]
     assert list(dict.fromkeys(views)) == [(8, "none", 0), *changed, (4, "none", 0)]
     rows = history.read(solved)
     assert rows["phase"].tolist() == ["top"]
