@@ -262,12 +262,12 @@ def _reachable(address):
         raise OSError(STRANGER.format(address=address))
     if kind in (None, "tcp"):
         try:
-            with socket.create_connection((host, int(port)), CONNECT_SECONDS) as connected:
-                begun = connected.recv(8)
-        except TimeoutError:
-            begun = b""
+            connected = socket.create_connection((host, int(port)), CONNECT_SECONDS)
         except (OSError, OverflowError) as error:
             raise OSError(NOBODY.format(address=address)) from error
+        begun = b""
+        with connected, contextlib.suppress(OSError):
+            begun = connected.recv(8)
         if len(begun) < 8 or int.from_bytes(begun, "little") > LONGEST_MESSAGE:
             raise OSError(STRANGER.format(address=address))
     return address

@@ -316,7 +316,7 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
 def _by_numbers(failure):
     """Line 9 comes before line 10."""
     return [
-        (not part.isdigit(), int(part) if part.isdigit() else part)
+        (not part.isdecimal(), int(part) if part.isdecimal() else part)
         for part in re.split(r"(\d+)", failure[0])
     ]
 
