@@ -310,14 +310,14 @@ def _run_all(executor, work, todo, partial_dir, workers, report):
                 report.warnings += [(label, text)] if text else []
             bar.update()
     report.failed.sort(key=_by_numbers)
-    report.warnings.sort()
+    report.warnings.sort(key=_by_numbers)
 
 
-def _by_numbers(failure):
+def _by_numbers(told):
     """Line 9 comes before line 10."""
     return [
         (not part.isdecimal(), int(part) if part.isdecimal() else part)
-        for part in re.split(r"(\d+)", failure[0])
+        for part in re.split(r"(\d+)", told[0])
     ]
 
 

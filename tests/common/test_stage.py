@@ -609,3 +609,15 @@ def test_a_lock_keeps_others_out_until_its_process_is_killed(tmp_path, monkeypat
         pass
     with disk.lock(Path("lock"), "busy here"):
         pass
+
+
+def test_failures_are_listed_in_the_order_of_their_numbers(tmp_path):
+    labels = ["line 10", "line 9", "line 9²", "other"]
+    jobs = [stage.Job("x", tmp_path / "out" / str(n), label) for n, label in enumerate(labels)]
+    report = stage.run("fail", refuse, jobs, tmp_path / "out", workers=1)
+    assert [label for label, _ in report.failed] == ["line 9", "line 9²", "line 10", "other"]
+
+
+def refuse(source, partial):
+    """Work that always fails, as of `stage.run`."""
+    raise ValueError("no")
