@@ -17,6 +17,7 @@ import predict
 from common import dataset as data
 from common import disk, stage
 from common.class_list import read_signers
+from common.command_line import number_of
 from evaluation import comparison, results
 from evaluation.baseline import nearest_clips
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
@@ -155,11 +156,10 @@ def _of_known_signs(run, clips):
     known = [clip for clip in clips if clip.label in run.labels]
     unknown = sorted({clip.label for clip in clips} - set(run.labels))
     if unknown:
-        print(
-            f"Left out: {len(clips) - len(known)} clips of {len(unknown)} signs that "
-            f"{run.folder.name} was not trained on: {', '.join(unknown[:5])}"
-            + ", ..."
-            * (len(unknown) > 5)
+        run.clips_of().tell_once(
+            f"Left out: {number_of(len(clips) - len(known), 'clip')} of "
+            f"{number_of(len(unknown), 'sign')} that {run.folder.name} was not trained on: "
+            f"{', '.join(unknown[:5])}" + ", ..." * (len(unknown) > 5)
         )
     return known
 
@@ -178,7 +178,8 @@ def _refuse_changed_signs(run, dataset):
 def print_metrics(run, split, result):
     """A split's result as a table: top-5 where there are more than five signs."""
     number, chance = result["num_videos"], results.chance(run)
-    print(f"{run.title}: {number} clips of {split}, {len(run.signs)} signs, chance {chance:.3f}")
+    words = f"{number_of(number, 'clip')} of {split}, {number_of(len(run.signs), 'sign')}"
+    print(f"{run.title}: {words}, chance {chance:.3f}")
     if split == "train" and run.architecture == run_folder.NEAREST:
         print("Each of these clips was compared with all others, not with itself.")
     elif split == "train":
@@ -193,10 +194,12 @@ def print_metrics(run, split, result):
         print(f"fusion: {run.fusion_weight:.2f} rgb + {1 - run.fusion_weight:.2f} flow")
     if results.is_guessing(run, result):
         print("That is no better than guessing.")
+    elif results.is_too_few(run, result) and len(run.signs) > 1:
+        print("Too few clips to tell that from guessing.")
     if people := result.get("new_people"):
         print(
             f"people of whom no clip was trained on: {people['top1']:.3f} of "
-            f"{people['num_videos']} clips of {people['num_people']} people"
+            f"{number_of(people['num_videos'], 'clip')} ({people['num_people']} of them)"
         )
     _print_unknown(result)
     _print_baseline(run, result)
@@ -206,8 +209,9 @@ def _print_unknown(result):
     if "unknown" not in result:
         return
     number, counts = result["num_videos"], result["unknown"]
+    clips = number_of(number, "clip")
     print(
-        f"none of these: said of {counts['lost']} of {number} clips whose sign is known, and of "
+        f"none of these: said of {counts['lost']} of {clips} whose sign is known, and of "
         f"{counts['refused']} of {number} with their own sign taken away (ROC area "
         f"{counts['area']:.2f})"
     )
@@ -220,9 +224,9 @@ def _print_baseline(run, result):
         return
     print(
         f"nearest clip, without training: {found['top1']:.3f}; the network on the same "
-        f"{found['num_videos']} clips: {found['network']:.3f}"
+        f"{number_of(found['num_videos'], 'clip')}: {found['network']:.3f}"
     )
-    if found["network"] <= found["top1"]:
+    if found["network"] <= found["top1"] and found["network"] < 1:
         flags = run.clips_of().flags()
         print(
             "The network does not beat the nearest clip, which takes seconds: `python "

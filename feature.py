@@ -24,7 +24,7 @@ import i3d_weights
 from cluster import connection
 from common import dataset as data
 from common import disk, network_input, stage
-from common.command_line import COUNT_OR_0, quote
+from common.command_line import SEED, quote
 from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
 from inference.extractor import (
@@ -244,7 +244,7 @@ def main(argv=None):
     parser.add_argument(
         "--stream", choices=[*STREAMS, "both"], default="both", help="default: both"
     )
-    parser.add_argument("--seed", type=COUNT_OR_0, default=0, help="of random weights (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of random weights (default: 0)")
     args = parser.parse_args(argv)
     dataset = data.Dataset(args.dataset, args.preset, stored=args.stored)
     streams = STREAMS if args.stream == "both" else (args.stream,)

@@ -25,6 +25,7 @@ import numpy as np
 from cluster import connection
 from common import dataset as data
 from common import disk, stage
+from common.command_line import number_of
 from common.video import (
     BYTES_PER_PIXEL,
     HIGHEST_FPS,
@@ -143,22 +144,25 @@ def print_remarks(dataset, videos):
         if labels[split]:
             _print_signs(f"in train, and not in {split}", trained - labels[split])
     if len(trained - unreadable) == 1:
-        print(f"One sign only ({min(trained - unreadable)}): a network needs two to tell apart.")
+        print(f"One sign only ({min(trained - unreadable)}): there is none to tell it from.")
 
 
 def _print_signs(words, labels):
     if labels:
         more = ", ..." * (len(labels) > MAX_LISTED_SIGNS)
         shown = ", ".join(sorted(labels)[:MAX_LISTED_SIGNS])
-        print(f"{len(labels)} sign{'s' * (len(labels) > 1)} {words}: {shown}{more}")
+        print(f"{number_of(len(labels), 'sign')} {words}: {shown}{more}")
 
 
 def describe_videos(dataset, workers=None):
     """Prints, per split, what the videos' headers say: number, duration, fps, size, frames.
 
-    Videos that cannot be read are not counted; they are listed below with the reason.
+    Videos that cannot be read are not counted; they are listed below with the reason. Of a data
+    set that works with what is `stored` and has no video any more, only the number of clips.
     """
-    videos = dataset.videos()
+    videos = dataset.videos_to_cut()
+    if not videos:
+        return _describe_stored(dataset)
     with concurrent.futures.ThreadPoolExecutor(workers or stage.num_cores()) as executor:
         headers = list(executor.map(_header_or_reason, [video.path for video in videos]))
     read = [pair for pair in zip(videos, headers, strict=True) if not isinstance(pair[1], str)]
@@ -173,6 +177,14 @@ def describe_videos(dataset, workers=None):
     for video, header in zip(videos, headers, strict=True):
         if isinstance(header, str):
             print(f"cannot be read: {video.path}: {header}")
+
+
+def _describe_stored(dataset):
+    clips = dataset.stored_clips("rgb")
+    for split in data.SPLITS:
+        if labels := [clip.label for clip in clips if clip.split == split]:
+            words = number_of(len(labels), "clip"), number_of(len(set(labels)), "sign")
+            print(f"{split}: {' of '.join(words)}")
 
 
 def _print_split(split, labels, headers):

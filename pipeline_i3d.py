@@ -33,7 +33,8 @@ def run_pipeline(dataset, options, first=STAGES[0]):
     stages.run("train_i3d", train_i3d.train, dataset, resuming)
     run = run_dir(dataset, "i3d", options.run, options.seed)
     stages.run("evaluate", evaluate.evaluate_if_new, run, dataset.stored)
-    return stages.finish(run, pipeline.example_of(dataset), evaluate.is_guessing(run))
+    is_guessing = evaluate.is_guessing(run)
+    return stages.finish(run, pipeline.example_of(dataset), is_guessing, options.top_only)
 
 
 def main(argv=None):

@@ -12,6 +12,7 @@ import feature
 import train_nearest
 from cluster import connection
 from common import dataset as data
+from common.command_line import number_of
 from common.presets import NEAREST_PRESETS
 from inference.run_folder import NEAREST
 from training import pipeline
@@ -24,7 +25,8 @@ def run_pipeline(dataset, options, first=STAGES[0]):
     """Runs the stages from `first` on; `options` are `NearestOptions`. The exit status."""
     stages = pipeline.Stages(STAGES, first)
     num_clips = pipeline.num_training_clips(dataset, options.val_fraction, min_signs=1)
-    print(f"{dataset.name}, preset {dataset.preset.name}: {num_clips} clips to compare with.")
+    words = number_of(num_clips, "clip")
+    print(f"{dataset.name}, preset {dataset.preset.name}: {words} to compare with.", flush=True)
     pipeline.run_video_stages(stages, dataset, options.workers)
     extractors = train_nearest.extractors(dataset.preset)
     stages.run("feature", feature.extract_streams, dataset, options, *extractors)

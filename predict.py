@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import glob
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import opticalflow
 from common import dataset as data
 from common import network_input
-from common.command_line import COUNT, Option
+from common.command_line import COUNT, Option, number_of
 from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
 from inference import run_folder
 from inference.engine import ENGINES, open_networks
@@ -297,13 +298,15 @@ def find_clips(paths):
 
 
 def _clips_of_folder(folder):
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise PermissionError(f"The folder {folder} may not be read.")
     below = sorted(folder.rglob("*"))
     files = [item for item in below if item.is_file() and not _is_hidden(item, folder)]
     videos = [item for item in files if item.suffix.lower() in data.VIDEO_SUFFIXES]
     images = [item for item in files if item.parent == folder and _is_image(item)]
     used, kind = (videos, "videos") if videos else (images, "pictures")
     if not used:
-        seen = _number_of(files) + (f", such as {files[0]}" if files else "")
+        seen = number_of(len(files), "file") + (f", such as {files[0]}" if files else "")
         raise FileNotFoundError(
             f"Neither images nor videos in the folder {folder}. Seen: {seen}. "
             f"Accepted: videos ({_listed(data.VIDEO_SUFFIXES)}), at any depth, or images "
@@ -311,14 +314,10 @@ def _clips_of_folder(folder):
         )
     unused = sorted(set(files) - set(used))
     if unused:
-        number, verb = _number_of(unused), "is" if len(unused) == 1 else "are"
+        number, verb = number_of(len(unused), "file"), "is" if len(unused) == 1 else "are"
         words = f"{number} beside the {kind} {verb} not used, such as {unused[0]}"
         print(f"warning: {words}", file=sys.stderr)
     return videos or [folder]
-
-
-def _number_of(files):
-    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
 def _listed(suffixes):

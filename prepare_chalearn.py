@@ -31,7 +31,7 @@ from chalearn.sorting_plan import Plan
 from cluster import connection
 from common import class_list, stage
 from common import dataset as data
-from common.command_line import SHARE_TO_HALF
+from common.command_line import SHARE_TO_HALF, number_of
 
 TRANSFERS = ("copy", "move", "link")
 CHALEARN_PAGE = "https://chalearnlap.cvc.uab.cat/dataset/21/description/"
@@ -115,7 +115,9 @@ def _lists_of(dataset):
             if not dataset.has_videos() or label_list.is_chalearn(dataset):
                 raise
             names = ", ".join(path.name for path in lists.values())
-            print(f"Left alone: {names} in {folder}, which are no lists of ChaLearn's kind.")
+            dataset.tell_once(
+                f"Left alone: {names} in {folder}, which are no lists of ChaLearn's kind."
+            )
             return None
         return folder, lists, signs, labels
     return None
@@ -278,7 +280,8 @@ def _print_splits(dataset):
     for video in dataset.videos():
         videos[video.split].append(video.label)
     for split, labels in videos.items():
-        print(f"{split}: {len(labels):,} videos of {len(set(labels))} signs")
+        words = number_of(len(labels), "video"), number_of(len(set(labels)), "sign")
+        print(f"{split}: {' of '.join(words)}")
 
 
 def main(argv=None):

@@ -23,7 +23,7 @@ from pathlib import Path
 from cluster import connection
 from common import class_list, disk, stage
 from common import dataset as data
-from common.command_line import POSITIVE
+from common.command_line import POSITIVE, number_of
 from tables import columns, names, reading, videos
 from tables.plan import Plan
 
@@ -83,15 +83,16 @@ def _remove_outdated(dataset, plan):
         if stay := sorted(set(earlier) - set(outdated)):
             place = stay[0].relative_to(dataset.video_dir)
             print(
-                f"{len(stay)} clips of an earlier table stay, for some rows are wrong, such as "
-                f"{place}"
+                f"Of an earlier table, {number_of(len(stay), 'clip')} stay, for some rows are "
+                f"wrong, such as {place}"
             )
     for path in outdated:
         disk.remove_stamp(path)
         path.unlink()
     if outdated:
         place = outdated[0].relative_to(dataset.video_dir)
-        print(f"{len(outdated)} clips of an earlier table removed, such as {place}")
+        words = number_of(len(outdated), "clip")
+        print(f"{words} of an earlier table removed, such as {place}")
 
 
 def _write_lists(dataset, plan):
@@ -112,7 +113,8 @@ def _print_splits(dataset):
     counts = collections.Counter(video.split for video in dataset.videos())
     labels = {s: {v.label for v in dataset.videos() if v.split == s} for s in counts}
     for split, number in counts.items():
-        print(f"{split}: {number:,} videos of {len(labels[split])} signs")
+        words = number_of(number, "video"), number_of(len(labels[split]), "sign")
+        print(f"{split}: {' of '.join(words)}")
 
 
 def _find_videos(folder):

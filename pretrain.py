@@ -22,8 +22,8 @@ from common import dataset as data
 from common import disk, stage
 from common.command_line import (
     COUNT,
-    COUNT_OR_0,
     POSITIVE,
+    SEED,
     add_flags,
     documented,
     from_flags,
@@ -63,7 +63,7 @@ class PretrainingOptions(RunOptions):
     weights: str | None = option(
         None, "weights to begin with, such as of another seed", of_default="random ones"
     )
-    seed: int = option(0, "same seed, same clips", COUNT_OR_0)
+    seed: int = option(0, "same seed, same clips", SEED)
     workers: int | None = stage.OPTIONS["workers"].field()
     rebuild: bool = stage.OPTIONS["rebuild"].field()
 

@@ -87,8 +87,8 @@ import zipfile
 
 from cluster import connection
 from common import disk, stage
-from common.class_list import Sign, write_class_file
-from common.command_line import COUNT, COUNT_OR_0, quote
+from common.class_list import DRAWN, Sign, write_class_file
+from common.command_line import COUNT, SEED, quote
 from common.dataset import OPTIONS, SPLITS, Dataset
 from toy import gesture, scene
 from toy.film import render_clip
@@ -160,7 +160,7 @@ def render_files(plan, partial):
 
 def signs():
     """The eight signs as `dataset.Sign`, in label order."""
-    return [Sign(f"c{label:03d}", name, "toy") for label, name in enumerate(gesture.SIGNS, start=1)]
+    return [Sign(f"c{label:03d}", name, DRAWN) for label, name in enumerate(gesture.SIGNS, start=1)]
 
 
 def _refuse_foreign(folder):
@@ -232,9 +232,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options = {"dataset": OPTIONS["dataset"], **stage.OPTIONS, **connection.OPTIONS}
     command_line.add_flags(parser, options, dataset="toysigns")
-    parser.add_argument(
-        "--seed", type=COUNT_OR_0, default=0, help="same seed, same bytes (default: 0)"
-    )
+    parser.add_argument("--seed", type=SEED, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument(
         "--clips-per-sign",
         type=COUNT,

@@ -25,7 +25,7 @@ import cv2
 
 from common import class_list
 from common import dataset as data
-from common.command_line import COUNT, POSITIVE, quote
+from common.command_line import COUNT, Number, quote
 from common.presets import PRESETS
 from live.camera import (
     BLACK,
@@ -63,6 +63,7 @@ from web import server
 
 TITLE = "Record your signs"
 PRESET = PRESETS["laptop"]
+CLIP_SECONDS = Number(float, lambda value: 0 < value <= 600, "a number above 0, up to 600")
 FLASH_SECONDS = 0.15
 KEYS = "Space: record   u: delete the last one   ?: help   q: quit"
 KEYS_OF_STOP = "Esc: stop   ?: help   q: quit"
@@ -337,7 +338,7 @@ def parse_arguments(argv):
     parser.add_argument("--clips", type=COUNT, default=10, help="clips of each sign (default: 10)")
     parser.add_argument(
         "--seconds",
-        type=POSITIVE,
+        type=CLIP_SECONDS,
         default=PRESET.seconds,
         help=f"length of a clip (default: {PRESET.seconds:.0f}, as the live demo records)",
     )

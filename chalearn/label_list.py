@@ -74,7 +74,8 @@ def read_lists(lists, labels=None):
         (rows, notes): list of `Row` in file order, and what else is worth saying.
 
     Raises:
-        ValueError: rows are wrong; the message names file and line of the first ten.
+        ValueError: rows are wrong; the message names file and line of the first ten, or of one
+            where all are.
     """
     rows, notes, problems = {}, [], []
     clips = {}
@@ -95,6 +96,12 @@ def read_lists(lists, labels=None):
                 problem = _taken_name(row, clips)
                 rows[row.colour] = row
             problems += [problem] if problem else []
+    if problems and not rows:
+        names = ", ".join(path.name for path in lists.values())
+        raise ValueError(
+            f"Not a single row is like those of ChaLearn's lists in {names}. {problems[0]} Lists "
+            "of other data sets: see prepare_table.py."
+        )
     if problems:
         more = len(problems) - MAX_SHOWN_PROBLEMS
         raise ValueError(

@@ -6,7 +6,7 @@ An `Option` says all about one setting. Where the fields of a frozen dataclass a
     @documented
     @dataclasses.dataclass(frozen=True)
     class Options:
-        seed: int = option(0, "of weights and order", COUNT_OR_0)
+        seed: int = option(0, "of weights and order", SEED)
 
         __post_init__ = check
 
@@ -79,6 +79,7 @@ COUNT_OR_0 = Number(int, lambda value: value >= 0, "a whole number, 0 or more")
 POSITIVE = Number(float, lambda value: 0 < value < math.inf, "a number above 0")
 SHARE = Number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 SHARE_BELOW_1 = Number(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+SEED = Number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
 SHARE_TO_HALF = Number(float, lambda value: 0 <= value <= 0.5, "a number from 0 to 0.5")
 
 
@@ -215,6 +216,11 @@ def quote(path):
     if os.name == "nt":
         return f'"{text}"' if re.search(r"[^\w./:\\-]", text) else text
     return shlex.quote(text)
+
+
+def number_of(count, word):
+    """A number and what is counted, such as "1 clip" or "2 clips"."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def make_parser(docstring):

@@ -24,6 +24,7 @@ from common.presets import PRESET, PRESETS
 
 SPLITS = ("train", "val", "test")
 OTHER_SPLIT_NAMES = frozenset("dev eval testing training valid validation".split())
+BESIDE_SPLITS = frozenset(".csv .gz .json .md .txt .zip".split())  # lists, and what holds videos
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
 )
@@ -34,6 +35,7 @@ OPTIONS = {
     "preset": PRESET,
     "stored": Option(False, "work with all stored clips, also those whose videos are gone"),
 }
+_TOLD = set()  # (folder, words) that a person has been told of already
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -82,7 +84,6 @@ class Dataset:
         self.preset = presets[preset]
         self.root = Path(root) if root else Path()
         self.stored = stored
-        self._told = set()  # what a person has been told of already
 
     @property
     def video_dir(self):
@@ -187,7 +188,7 @@ class Dataset:
         clips = _clips_below(folder, _is_folder)
         if not clips:
             script = {"rgb": "frame.py", "flow": "opticalflow.py"}[stream]
-            if not self.video_dir.is_dir():
+            if not self.video_dir.is_dir() and not self._has_frames():
                 raise FileNotFoundError(self._why_no_videos())
             raise FileNotFoundError(
                 f"Nothing in {folder} (expected <split>/<class>/<video>/*.jpg). "
@@ -212,9 +213,10 @@ class Dataset:
         return current
 
     def tell_once(self, words):
-        """Prints words, unless there are none or they were printed already."""
-        if words and words not in self._told:
-            self._told.add(words)
+        """Prints words about these clips, unless there are none or they were printed already."""
+        told = (self.temp_dir.absolute(), words)
+        if words and told not in _TOLD:
+            _TOLD.add(told)
             print(words)
 
     def refuse_if_unknown(self):
@@ -246,6 +248,9 @@ class Dataset:
             )
         return [sign for sign in listed if sign.label in labels]
 
+    def _has_frames(self):
+        return bool(_clips_below(self.frame_dir, _is_folder))
+
     def _what_is_there(self):
         left_out = self.left_out() if self.video_dir.is_dir() else {}
         if not left_out:
@@ -264,9 +269,10 @@ class Dataset:
         else:
             hint = "Put your videos there, or, if it is ChaLearn, run "
             hint += f"`{prepare}`."
-        if self.video_dir.is_dir() or self.name == "toysigns":
-            if self.temp_dir.is_dir():
-                hint += " To work with the clips that are stored: --stored."
+        has_stored = not self.stored and self._has_frames()
+        if self.video_dir.is_dir() or self.name == "toysigns" or has_stored:
+            if has_stored:
+                hint += f" To work with the clips that are stored in {self.temp_dir}: --stored."
             return (
                 f"No video in {self.video_dir} (expected <split>/<class>/<video>.mp4, "
                 f"split = train, val or test). {self._what_is_there()}{hint}"
@@ -275,7 +281,7 @@ class Dataset:
         near = difflib.get_close_matches(self.name, known, cutoff=0.5)
         suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
         return (
-            f"No data set `{self.name}` (no folder {self.video_dir}). {suggestion}"
+            f"No data set `{self.name}` (no folder {self.video_dir.absolute()}). {suggestion}"
             f"There are: {', '.join(known)}. To make it, record signs (python videocapture.py "
             f"--dataset {quote(self.name)} --sign hello thanks) or put videos into "
             f"{self.video_dir.as_posix()}/train/<sign>/."
@@ -368,9 +374,11 @@ def _why_left_out(path, parts):
         return "dead link"
     if not os.path.exists(path):
         return None  # its folder, which may not be entered, has a word of its own
-    if len(parts) == 1 and path.suffix.lower() not in VIDEO_SUFFIXES:
-        return None  # lists, zips and class.csv lie beside the splits
-    if parts[0].lower() in OTHER_SPLIT_NAMES:
+    if not os.path.isfile(path):
+        return "no ordinary file"
+    if len(parts) == 1 and path.suffix.lower() in BESIDE_SPLITS:
+        return None
+    if parts[0] not in SPLITS and parts[0].lower() in (*OTHER_SPLIT_NAMES, *SPLITS):
         return f"in a folder {parts[0]}, not {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         return "no video by its ending"

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import importlib.util
 import itertools
 import os
 import sys
@@ -11,6 +12,7 @@ import tempfile
 from common.class_list import one_line, spelled_out
 from common.command_line import telling
 
+BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, that train
 OWN_FONT = "DejaVu Sans"  # which Matplotlib brings along
 # Looked into where that lacks a letter: of Linux, Windows and macOS.
 FONTS = (
@@ -19,6 +21,17 @@ FONTS = (
     *("Microsoft YaHei", "Malgun Gothic", "Yu Gothic", "Nirmala UI", "Leelawadee UI", "Segoe UI"),
     *("Hiragino Sans", "Apple SD Gothic Neo", "PingFang SC", "Arial Unicode MS"),
 )
+
+
+def check_backend():
+    """Raises ValueError where the variable KERAS_BACKEND names nothing that trains here."""
+    backend = os.environ.get("KERAS_BACKEND", BACKENDS[0])
+    if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
+        raise ValueError(
+            f"KERAS_BACKEND={backend} is not installed, or does not train. Choose one of "
+            f"{', '.join(BACKENDS)} and install it, or leave the variable away: TensorFlow comes "
+            "with requirements.txt."
+        )
 
 
 def import_keras():

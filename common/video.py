@@ -77,7 +77,7 @@ def read_clip(path, num_frames, height, width):
 
     Raises:
         FileNotFoundError: no such file, or a folder without images.
-        ValueError: nothing in the file can be decoded.
+        ValueError: nothing in the file can be decoded, or it is a single picture.
 
     Warns:
         UserWarning: see `pick_frames`.
@@ -85,6 +85,8 @@ def read_clip(path, num_frames, height, width):
     path = Path(path)
     if path.is_dir():
         return _read_folder(path, num_frames, height, width)
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        raise ValueError("it is one picture; a clip is a video, or a folder of pictures")
     clip = np.empty((num_frames, height, width, 3), np.uint8)
     pick_frames(path, num_frames, height, width, clip.__setitem__)
     return clip

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 import predict
-from common.command_line import quote
+from common.command_line import number_of, quote
 from evaluation import results
 from inference import run_folder
 from training import history
@@ -39,15 +39,19 @@ def compare(run_dirs, engine="auto", split=None):
     judged = [read_evaluation(run) for run in runs]
     split = _common_split(runs, judged, split)
     found = [result[split] for result in judged]
-    clips = [f"{result['num_videos']} clips of {split}" for result in found]
-    clips = [f"{text} of {run.dataset}" for text, run in zip(clips, runs, strict=True)]
+    clips = [
+        f"{number_of(result['num_videos'], 'clip')} of {split} of {run.dataset}"
+        for result, run in zip(found, runs, strict=True)
+    ]
     for run, text in zip(runs, clips, strict=True):
         if text != clips[0]:
             raise ValueError(
                 f"Only runs with the same clips compare: {runs[0].folder} was evaluated on "
                 f"{clips[0]}, but {run.folder} on {text}."
             )
-    print(f"{clips[0]}, {len(runs[0].signs)} signs, chance {results.chance(runs[0]):.3f}")
+    print(
+        f"{clips[0]}, {number_of(len(runs[0].signs), 'sign')}, chance {results.chance(runs[0]):.3f}"
+    )
     rows = [row(run, result, engine) for run, result in zip(runs, found, strict=True)]
     print_rows(rows)
     return rows

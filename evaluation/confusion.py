@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from common.command_line import number_of
 from common.slow_imports import make_figure, writable
 from evaluation import results
 
@@ -52,7 +53,7 @@ def plot_confusion(confusion, run, split, path=None):
     for true in np.flatnonzero(confusion.sum(axis=1) == 0):  # it was never signed
         axis.axhspan(true - 0.5, true + 0.5, facecolor="none", edgecolor="silver", hatch="////")
     axis.set(xlabel="recognised", ylabel="signed (hatched: no clip)")
-    words = f"{right} of {number} clips of {split} right ({right / number:.3f})"
+    words = f"{right} of {number_of(number, 'clip')} of {split} right ({right / number:.3f})"
     words += f"\nstreams fused, chance {results.chance(run):.3f}"
     axis.set_title(f"{writable(run.folder.name)}\n{words}", fontsize=10)
     figure.colorbar(image, label="share of the sign's clips")

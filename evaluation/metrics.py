@@ -34,14 +34,15 @@ def metrics(scores, classes):
         classes: int `(num_clips,)`.
 
     Returns:
-        {"top1", "top5", "macro_recall"}, each 0 to 1.
+        {"top1", "top5", "macro_recall"}, each 0 to 1; "top5" only of more than five classes.
     """
     best = np.argsort(-scores, axis=1, kind="stable")
     hits = best == classes[:, None]
     recalls = [np.mean(hits[classes == index, 0]) for index in np.unique(classes)]
+    top5 = {"top5": float(np.mean(hits[:, :5].any(axis=1)))} if scores.shape[1] > 5 else {}
     return {
         "top1": float(np.mean(hits[:, 0])),
-        "top5": float(np.mean(hits[:, :5].any(axis=1))),
+        **top5,
         "macro_recall": float(np.mean(recalls)),
     }
 

@@ -64,7 +64,16 @@ def chance(run):
 
 
 def is_guessing(run, result):
-    """Whether the fused top-1 is what guessing could reach, too."""
+    """Whether the fused top-1 is what guessing could reach, too; not where all right could be."""
+    right = result["streams"]["fused"]["top1"] * result["num_videos"]
+    return not is_too_few(run, result) and right <= _most_by_chance(run, result)
+
+
+def is_too_few(run, result):
+    """Whether the clips are so few that guessing could name all of them."""
+    return result["num_videos"] <= _most_by_chance(run, result)
+
+
+def _most_by_chance(run, result):
     number, share = result["num_videos"], chance(run)
-    most = number * share + GUESSING_DEVIATIONS * math.sqrt(number * share * (1 - share))
-    return result["streams"]["fused"]["top1"] * number <= most
+    return number * share + GUESSING_DEVIATIONS * math.sqrt(number * share * (1 - share))

@@ -4,8 +4,10 @@ The thread stamps every picture with its time and keeps the newest few: what nob
 dropped, never queued. It opens a camera that was lost again by itself.
 """
 
+import argparse
 import collections
 import contextlib
+import glob
 import sys
 import threading
 import time
@@ -253,7 +255,18 @@ def parse_source(text):
     """An `argparse` type: a camera's number, device file or address, or the path of a file."""
     if text.isdecimal():
         return int(text)
-    return text if is_device(text) else Path(text).expanduser()
+    return text if is_device(text) else _one_file(text)
+
+
+def _one_file(text):
+    """The path of a file; a pattern that the shell did not expand is to stand for one."""
+    path = Path(text).expanduser()
+    if path.exists() or not glob.has_magic(str(path)):
+        return path
+    found = sorted(glob.glob(str(path)))
+    if len(found) > 1:
+        raise argparse.ArgumentTypeError(f"{len(found)} files match {text}, such as {found[0]}")
+    return Path(found[0]) if found else path
 
 
 def probe_cameras():

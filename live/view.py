@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from common.class_list import DRAWN
 from live.picture import (
     BLUE,
     GREEN,
@@ -96,7 +97,7 @@ def middle(shape, of_shape):
 
 def knows_drawn_signers(run):
     """Whether a model was trained on drawn signers alone."""
-    return run.dataset.startswith("toysigns")
+    return bool(run.signs) and all(sign.category == DRAWN for sign in run.signs)
 
 
 def shown_name(label, name):

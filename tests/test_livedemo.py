@@ -10,6 +10,7 @@ import pytest
 
 import livedemo
 import predict
+from common.class_list import Sign
 from common.video import fit_frame, open_video, read_clip
 from inference import run_folder
 from live import recording, view
@@ -236,11 +237,12 @@ def test_the_window_gets_a_picture_of_its_size(recognition, clip, monkeypatch):
     assert shown[0].shape == (960, 1280, 3)
 
 
-@pytest.mark.parametrize("dataset, is_told", [("toysigns", True), ("my_signs", False)])
+@pytest.mark.parametrize("categories, is_told", [("toy toy", True), ("toy greeting", False)])
 def test_drawn_signers_are_told_of_beside_every_answer(
-    recognition, clip, monkeypatch, dataset, is_told
+    recognition, clip, monkeypatch, categories, is_told
 ):
-    monkeypatch.setattr(recognition.run, "dataset", dataset)
+    signs = [Sign(f"{word}{i}", word, word) for i, word in enumerate(categories.split())]
+    monkeypatch.setattr(recognition.run, "signs", signs)
     views = views_by_state(session(recognition, clip, []), recognition)
     for state in (State.READY, State.ANSWER, State.REPLAY):
         assert ("drawn signers" in views[state].note) is is_told

@@ -129,6 +129,25 @@ def test_missing_weights_stop_the_pipeline_before_its_first_stage(tmp_path, monk
     assert "--weights none" in result.stderr and not (tmp_path / "data_temp").exists()
 
 
+@pytest.mark.parametrize(
+    ("backend", "flags", "words"),
+    [
+        ("nosuch", (), "KERAS_BACKEND=nosuch is not installed"),
+        ("tensorflow", ("--epochs-top", "0", "--epochs-all", "0"), "No epochs to train"),
+        ("tensorflow", ("--seed", "99999999999999"), "from 0 to 4294967295, received 9999"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_the_first_stage(
+    tmp_path, monkeypatch, backend, flags, words
+):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    make_dataset(tmp_path, {"train": 2}, name="my_signs")
+    command = ("pipeline_i3d.py", "--dataset", "my_signs", "--preset", "laptop", *flags)
+    result = run_script(*command, cwd=tmp_path, timeout=30)
+    assert result.returncode and words in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "data_temp").exists() and not (tmp_path / "model").exists()
+
+
 def test_wrong_dataset_stops_the_pipeline_at_once(tmp_path):
     make_dataset(tmp_path, {"train": 1}, name="my_signs")
     result = run_script(

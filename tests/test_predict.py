@@ -1,6 +1,7 @@
 """predict.py: one preprocessing for files, folders and streams; fusion; the command line."""
 
 import json
+import os
 import shutil
 
 import cv2
@@ -171,6 +172,18 @@ def test_videos_win_over_pictures_beside_them_and_hidden_names_are_skipped(
     assert predict.find_clips([images]) == [images]
     assert "1 file beside the pictures is not used" in capsys.readouterr().err
     assert read_clip(images, 4, 40, 48).shape == (4, 40, 48, 3)
+
+
+def test_a_folder_that_may_not_be_read_is_told_to_be_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=f"{tmp_path} may not be read"):
+        predict.find_clips([tmp_path])
+
+
+def test_a_single_picture_is_no_clip(tmp_path):
+    cv2.imwrite(str(tmp_path / "cover.png"), np.zeros((40, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match="it is one picture"):
+        read_clip(tmp_path / "cover.png", 4, 40, 48)
 
 
 def test_what_the_shell_did_not_expand_is_expanded(tmp_path, stored_dataset, monkeypatch):

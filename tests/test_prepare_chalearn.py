@@ -400,15 +400,25 @@ def test_a_video_in_the_lists_of_two_splits_is_an_error():
 
 def test_the_first_ten_wrong_rows_of_all_lists_are_named():
     source = make_source()
-    (source / "train.txt").write_text("wrong\n" * 9)
+    right = (source / "train.txt").read_text().splitlines()[0]
+    (source / "train.txt").write_text(f"{right}\n" + "wrong\n" * 9)
     (source / "val.txt").write_text("wrong\n" * 3)
     with pytest.raises(ValueError) as caught:
         prepare_tiny()
     message = str(caught.value)
-    assert "train.txt, line 9" in message
+    assert "train.txt, line 10" in message
     assert "val.txt, line 1" in message
     assert "val.txt, line 2" not in message
     assert "and 2 more" in message
+
+
+def test_a_list_of_another_kind_is_one_word():
+    source = make_source()
+    for split in ("train", "val", "test"):
+        (source / f"{split}.txt").write_text("wave/1.mp4 0\nclap/1.mp4 1\n")
+    with pytest.raises(ValueError, match="Not a single row .*line 1.*see prepare_table") as caught:
+        prepare_tiny()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,15 @@ from training.history import COLUMNS, History
 
 MIXED_PRECISIONS = ("mixed_float16", "mixed_bfloat16")
 SEED_STEP = 10_000  # between the epochs of two seeds
+NUM_SEEDS = 2**32  # that generators take
 CHECKPOINT_SECONDS = 20  # between two, at least: few clips take less time than writing one
 NUM_VIEWS = 1000  # of all training clips together: few are seen with more changes than many
 BALANCED_UP_TO = 1.1  # ratio of the most to the least frequent sign without class weights
+
+
+def seed_of(run, number):
+    """The seed of an epoch or of a view of the clips, by its number."""
+    return (SEED_STEP * run.options["seed"] + number) % NUM_SEEDS
 
 
 def fit_stream(
@@ -144,10 +150,11 @@ class EpochKeeper(keras.callbacks.Callback):
         # the other backends that of each layer. TensorFlow, given a global seed, would optimize the
         # graph of the training step anew, which takes seconds.
         if keras.backend.backend() == "torch":
-            keras.utils.set_random_seed(SEED_STEP * self.run.options["seed"] + epoch)
+            keras.utils.set_random_seed(seed_of(self.run, epoch))
         for number, layer in enumerate(self.network.layers):
             if hasattr(layer, "seed_generator"):
-                layer.seed_generator.state.assign([self.run.options["seed"] + number, epoch])
+                seed = self.run.options["seed"] + number
+                layer.seed_generator.state.assign([seed % NUM_SEEDS, epoch])
 
     def on_epoch_end(self, epoch, logs=None):
         row = {
@@ -299,7 +306,7 @@ def _views(run, stream, architecture, sequence, network, callbacks=None):
     if callbacks and run.options["augment"] != "none":
         for number in range(min(run.preset.top_views, NUM_VIEWS // len(sequence.clips))):
             how = {"augment": "strong", "flip": run.options["flip"], "workers": sequence.workers}
-            epoch = SEED_STEP * run.options["seed"] + number
+            epoch = seed_of(run, number)
             views.append(ClipSequence(sequence.clips, *settings, first_epoch=epoch, **how))
 
     batches = itertools.count(1)  # of all views; as many as there are views count as one

@@ -9,7 +9,7 @@ from common import dataset as data
 from common import stage
 from common.command_line import (
     COUNT,
-    COUNT_OR_0,
+    SEED,
     SHARE_TO_HALF,
     add_flags,
     check,
@@ -60,9 +60,7 @@ class TrainingOptions(RunOptions):
     weights: str | dict | None = option(
         "none", "where the network's weights come from", is_recorded=True
     )
-    seed: int = option(
-        0, "of weights, order, augmentation and dropout", COUNT_OR_0, is_recorded=True
-    )
+    seed: int = option(0, "of weights, order, augmentation and dropout", SEED, is_recorded=True)
     val_fraction: float = option(
         data.VAL_FRACTION,
         "share of training clips used for validation where there is no val folder; 0: none",

@@ -8,8 +8,9 @@ import prepare_chalearn
 import toysigns
 from cluster import connection
 from common import dataset as data
-from common.command_line import add_flags, make_parser, quote
+from common.command_line import add_flags, make_parser, number_of, quote
 from common.presets import PRESETS
+from training import start
 from training.options import add_arguments, from_arguments
 from training.run import run_dir
 from training.schedule import expected_minutes
@@ -17,8 +18,9 @@ from training.schedule import expected_minutes
 GUESSING = (
     "The network is no better than guessing. What helps, most first: more clips of each sign (ten "
     "and more), clips whose signer and place are those of the live demo, signs that differ more, "
-    "longer training (--epochs-all). Then the same command with --restart."
+    "{training}. Then the same command with --restart."
 )
+LONGER = "longer training (--epochs-all)", "training of everything (without --top-only)"
 LONG_MINUTES = 180
 VIDEO_STAGES = ("toysigns", "prepare_chalearn", "frame", "opticalflow")
 
@@ -33,13 +35,19 @@ def announce(dataset, architecture, num_clips, options):
         architecture: `training.run.Architecture`.
         num_clips: expected number of training clips.
         options: `TrainingOptions`.
+
+    Raises:
+        ValueError: there are no epochs, or this machine cannot train as `options` say.
     """
     preset = dataset.preset
-    print(f"{dataset.name}, preset {preset.name}: {num_clips} training clips.", flush=True)
+    words = number_of(num_clips, "training clip")
+    print(f"{dataset.name}, preset {preset.name}: {words}.", flush=True)
+    start.check_schedule(preset)
     folder = run_dir(dataset, architecture.name, options.run, options.seed)
     is_trained = all((folder / f"{stream}.keras").is_file() for stream in options.streams)
     if is_trained and not options.restart:
         return
+    start.check_installed(options, preset)
     minutes = expected_minutes(architecture, preset, num_clips) * len(options.streams)
     print(f"Without a GPU, training takes about {_duration(minutes)}.", flush=True)
     if preset.name == "full" and minutes > LONG_MINUTES:
@@ -70,13 +78,14 @@ class Stages:
         self._rows.append((name, time.monotonic() - started, report))
         return report
 
-    def finish(self, run_dir, example, is_guessing=False):
+    def finish(self, run_dir, example, is_guessing=False, top_only=False):
         """Prints the closing table, where everything is and the next commands.
 
         Args:
             run_dir: the folder of the trained run.
             example: path of a video for the next command.
             is_guessing: whether the network is no better than guessing.
+            top_only: whether only its top was trained.
 
         Returns:
             The exit status.
@@ -91,7 +100,10 @@ class Stages:
         pictures = [str(run_dir / name) for name in names if (run_dir / name).is_file()]
         print(f"pictures: {', '.join(pictures)}")
         print(f"Next: python predict.py --model {quote(run_dir)} {quote(example)}")
-        print(GUESSING if is_guessing else f"      python livedemo.py --model {quote(run_dir)}")
+        if is_guessing:
+            print(GUESSING.format(training=LONGER[top_only]))
+        else:
+            print(f"      python livedemo.py --model {quote(run_dir)}")
         return self.exit_status
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import time
 
 from common import disk, stage
+from common.command_line import number_of
 from common.slow_imports import import_keras
 from training import history, start
 from training.options import TrainingOptions
@@ -68,8 +69,7 @@ def train_run(dataset, architecture, options=None, further_options=None):
     options = options or TrainingOptions()
     streams = options.streams
     stored = start.stored_clips(dataset, streams)
-    if not dataset.preset.epochs_top + dataset.preset.epochs_all:
-        raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
+    start.check_schedule(dataset.preset)
     folder = run_dir(dataset, architecture.name, options.run, options.seed)
     if options.restart:
         start.refuse_to_delete_weights(folder, options.weights)
@@ -119,8 +119,8 @@ def _train_stream(run, architecture, stream, clips, options):
     train, val = start.split(clips, run.data["val_fraction"])
     schedule = phases(run.preset, len(train))
     epochs = sum(phase.epochs for phase in schedule)
-    words = f"{len(train)} training clips, {len(val)} validation clips, {epochs} epoch"
-    print(f"{stream}: {words}{'s' * (epochs != 1)}", flush=True)
+    words = [(len(train), "training clip"), (len(val), "validation clip"), (epochs, "epoch")]
+    print(f"{stream}: {', '.join(number_of(*each) for each in words)}", flush=True)
     start.name_signs_without_val(run, train, val)
     started = time.monotonic()
     places = (options.workers or 1, options.gpus, options.tensorboard)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from common import dataset as data
 from common import disk
-from common.slow_imports import import_keras
+from common.command_line import number_of
+from common.slow_imports import check_backend, import_keras
 from inference import run_folder
 from training.schedule import phases
 
@@ -82,7 +83,7 @@ def _refuse_without_flow(with_frames, with_flow, command):
     missing = [clip.place() for clip in with_frames if clip.key not in have]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} clips have no flow, such as {missing[0]}. Run `{command}` first."
+            f"Clips without flow: {len(missing)}, such as {missing[0]}. Run `{command}` first."
         )
 
 
@@ -113,7 +114,7 @@ def _refuse_outdated(results, stamps, sources, command):
     ]
     if outdated:
         raise ValueError(
-            f"{len(outdated)} stored clips are of videos that have changed since, such as "
+            f"Stored clips of videos that have changed since: {len(outdated)}, such as "
             f"{outdated[0]}. Run `{command}` first."
         )
 
@@ -285,7 +286,7 @@ def _changes(there, run):
             if one.get(key) != other.get(key)
         ]
     before, now = (_num_epochs(each) for each in (there, run))
-    changes += [f"there were {before} epochs, now {now} are asked for"] * (before != now)
+    changes += [f"epochs were {before}, now {now} are asked for"] * (before != now)
     changes += [
         f"{what} was {getattr(there, what)}, is {getattr(run, what)}"
         for what in ("architecture", "dataset")
@@ -302,8 +303,8 @@ def _changes_of_clips(there, run):
         changes.append("the class list names or orders the signs otherwise")
     before, now = (each.data["train"] + each.data["val"] for each in (there, run))
     if now != before:
-        word = "clip" if abs(now - before) == 1 else "clips"
-        changes.append(f"{abs(now - before)} {word} {'added' if now > before else 'fewer'}")
+        words = number_of(abs(now - before), "clip")
+        changes.append(f"{words} {'added' if now > before else 'fewer'}")
     elif there.data["fingerprint"] != run.data["fingerprint"]:
         changes.append("other clips, as many as before")
     elif _differ(there, run, "videos"):
@@ -337,10 +338,17 @@ def refuse_unasked_resume(run, streams, resume):
         )
 
 
+def check_schedule(preset):
+    """Raises ValueError where there is nothing to train."""
+    if not preset.epochs_top + preset.epochs_all:
+        raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
+
+
 def check_installed(options, preset):
     """Raises ValueError where this machine cannot train as `options` say."""
     if options.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError("--tensorboard needs a package more: pip install tensorboard")
+    check_backend()
     if options.gpus == 1:
         return
     import_keras()

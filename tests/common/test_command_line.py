@@ -15,6 +15,7 @@ from common.command_line import (
     COUNT,
     COUNT_OR_0,
     POSITIVE,
+    SEED,
     SHARE_BELOW_1,
     SHARE_TO_HALF,
     add_flags,
@@ -22,6 +23,7 @@ from common.command_line import (
     documented,
     folder_name,
     from_flags,
+    number_of,
     option,
     options_of,
     quote,
@@ -111,6 +113,7 @@ def test_python_is_refused_what_the_shell_is(wrong):
     [
         (COUNT, ["1", "20"], ["0", "-1", "1.0", "inf"]),
         (COUNT_OR_0, ["0"], ["-3"]),
+        (SEED, ["0", "4294967295"], ["-1", "4294967296", "99999999999999"]),
         (POSITIVE, ["1e-4"], ["0", "-1", "nan", "inf"]),
         (SHARE_BELOW_1, ["0", "0.99"], ["1", "7"]),
         (SHARE_TO_HALF, ["0", "0.5"], ["0.51", "-0.1"]),
@@ -143,6 +146,14 @@ def test_help_shows_defaults_and_percents(capsys):
 
 
 @pytest.mark.skipif("sys.platform == 'win32'", reason="other quotes")
+def test_one_is_not_many():
+    assert [number_of(count, "clip") for count in (0, 1, 2000)] == [
+        "0 clips",
+        "1 clip",
+        "2,000 clips",
+    ]
+
+
 def test_paths_with_spaces_are_quoted_in_commands():
     assert quote(Path("model/my run")) == "'model/my run'"
     assert quote(Path("model/run")) == "model/run" and quote("it's") == "'it'\"'\"'s'"

@@ -122,7 +122,7 @@ def test_stored_clips_are_folders():
     make_files("train/a/1/frame0000.jpg", "val/b/x.y/frame0000.jpg", folder=mine.frame_dir)
     make_files("train/a/stray.jpg", "train/a/.half/frame0000.jpg", folder=mine.frame_dir)
     assert places(mine.stored_clips("rgb")) == ["train/a/1", "val/b/x.y"]
-    with pytest.raises(FileNotFoundError, match="No data set `mine`"):
+    with pytest.raises(FileNotFoundError, match="opticalflow.py --dataset mine .*--stored"):
         mine.stored_clips("flow")
     make_files("train/a/1.mp4")
     with pytest.raises(
@@ -130,6 +130,21 @@ def test_stored_clips_are_folders():
         match=r"Run `python opticalflow\.py --dataset mine --preset laptop --stored`",
     ):
         mine.stored_clips("flow")
+
+
+def test_what_was_told_is_not_told_again(capsys):
+    make_files("train/a/1.mp4", "train/a/2.mp4")
+    Dataset("mine").tell_once("a word")
+    Dataset("mine").tell_once("a word")
+    Dataset("mine", preset="laptop").tell_once("a word")  # of other clips
+    Dataset("mine").tell_once("")
+    assert capsys.readouterr().out == "a word\n" * 2
+
+
+def test_without_any_video_the_flag_that_takes_stored_clips_is_named():
+    make_files("train/a/1/frame0000.jpg", folder=Dataset("mine").frame_dir)
+    with pytest.raises(FileNotFoundError, match="stored in .*data_temp/mine/full: --stored"):
+        Dataset("mine").videos()
 
 
 def test_stored_clips_follow_the_videos(capsys):
@@ -149,13 +164,20 @@ def test_what_is_left_out_is_named_by_its_kind():
     make_files(*used, "class.csv", "notes.txt", "train/a/.hidden.mp4", ".git/train/a/1.mp4")
     make_files("train/a/deeper/3.mp4", "train/a/notes.txt", "train/a/4.jpg", "valid/a/1.mp4")
     make_files("train/5.mp4", "a/6.mp4", "7.mp4", "dev/a/1.mp4", "validation/a/1.mp4")
+    make_files("photo.jpg", "Train/a/1.mp4")
     os.symlink("nowhere.mp4", Path("data_set/mine/train/a/link.mp4"))
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("data_set/mine/train/a/pipe.mp4")
+    else:
+        os.symlink(os.devnull, Path("data_set/mine/train/a/pipe.mp4"))
     found = {kind: len(paths) for kind, paths in Dataset("mine").left_out().items()}
     assert len(Dataset("mine").videos()) == 4
     assert found == {
         "dead link": 1,
+        "no ordinary file": 1,
         "in a folder one level too deep": 1,
-        "no video by its ending": 2,
+        "no video by its ending": 3,
+        "in a folder Train, not train, val or test": 1,
         "video outside <split>/<sign>/": 2,
         "in a sign folder that belongs into train/": 1,
         "in a folder dev, not train, val or test": 1,

@@ -1,5 +1,6 @@
 """Cameras: time stamps, dropping, files as cameras, faults, and recordings picked by time."""
 
+import argparse
 import contextlib
 import time
 from pathlib import Path
@@ -247,3 +248,14 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 def test_a_source_is_a_camera_or_a_file(text, source):
     assert camera_module.parse_source(text) == source
     assert camera_module.is_device(source) != isinstance(source, Path)
+
+
+def test_a_pattern_that_the_shell_did_not_expand_stands_for_one_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "clip1.avi").write_bytes(b"")
+    assert camera_module.parse_source("~/cl*.avi") == tmp_path / "clip1.avi"
+    assert camera_module.parse_source("~/x*.avi") == tmp_path / "x*.avi"  # not there: told later
+    (tmp_path / "clip2.avi").write_bytes(b"")
+    with pytest.raises(argparse.ArgumentTypeError, match="2 files match ~/cl"):
+        camera_module.parse_source("~/cl*.avi")
