@@ -32,6 +32,7 @@ from common.video import (
     encode_image,
     open_video,
     pick_frames,
+    pixel_aspect,
     read_clip,
     read_image,
     refuse_cover,
@@ -217,6 +218,8 @@ def _header_or_reason(path):
 def _read_header(path):
     """(frames, fps, (width, height)) as the header has them; a number may be missing or wrong.
 
+    The width is that of the picture as it is shown, with square pixels.
+
     Raises:
         OSError, ValueError: as `open_video`; or it is a cover picture.
     """
@@ -230,9 +233,10 @@ def _read_header(path):
                 cv2.CAP_PROP_FRAME_HEIGHT,
             )
         )
+        shown_width = round(width * pixel_aspect(video))
         if fps > HIGHEST_FPS:
             refuse_cover(sum(video.grab() for _ in range(2)), fps)
-    return frames, fps, (int(width), int(height))
+    return frames, fps, (shown_width, int(height))
 
 
 def _spread(values, form):

@@ -20,7 +20,14 @@ JPEG_QUALITY = 95
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 HIGHEST_FPS = 1000.0  # of a video; a cover picture beside sound has more
 WHOLE_SHARE = 0.9  # of the time that the header promises
-JUMP_MS, JUMP_SHARE = 1000.0, 0.5  # a step of time so long, and such a share of the clip, is none
+# Steps of time that are so long, and so many times the usual one, and together such a share of the
+# clip, are none.
+JUMP_MS, JUMP_FACTOR, JUMP_SHARE = 1000.0, 10, 0.5
+COUNTING_SUFFIXES = frozenset({".3gp", ".avi", ".m4v", ".mov", ".mp4"})  # with a number of frames
+OPTIONS_OF_FFMPEG = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# Of FFmpeg, in microseconds and bytes: pictures may begin long after the sound.
+LONG_ANALYSIS = "analyzeduration;600000000|probesize;1000000000"
+EBML, SEGMENT = bytes.fromhex("1a45dfa3"), bytes.fromhex("18538067")  # of Matroska and WebM
 READ_ATTEMPTS = 1_000_000  # packets of sound that may come before the next picture
 BYTES_PER_PIXEL = 0.2  # of a JPEG, to estimate the disk that is needed
 
@@ -120,7 +127,7 @@ def pick_frames(path, num_frames, height, width, take):
     if not times:
         raise ValueError("no frame could be decoded")
     refuse_cover(len(times), fps)
-    jump = _longest_jump(times)
+    jump = longest_jump(times)
     picked = sample_indices(len(times), num_frames) if jump else sample_times(times, num_frames)
     if picked != guess:
         with open_video(path) as video:
@@ -129,9 +136,10 @@ def pick_frames(path, num_frames, height, width, take):
         warnings.warn(f"{jump}; frames are picked by their number", stacklevel=2)
     # A varying frame rate makes the number in the header an estimate; what counts is the time.
     elif len(times) < promised and times[-1] - times[0] < WHOLE_SHARE * 1000 * promised / fps:
-        warnings.warn(
-            f"only {len(times)} of {promised} promised frames decode; they are used", stacklevel=2
-        )
+        # Without a number in the header it is that of the longest stream, which may be the sound.
+        if path.suffix.lower() in COUNTING_SUFFIXES or ends_early(path):
+            words = f"only {len(times)} of {promised} promised frames decode; they are used"
+            warnings.warn(words, stacklevel=2)
 
 
 def refuse_cover(num_frames, fps):
@@ -140,13 +148,42 @@ def refuse_cover(num_frames, fps):
         raise ValueError("it is sound with a cover picture, no video")
 
 
-def _longest_jump(times):
+def longest_jump(times):
     """Time stamps that cannot be those of the pictures, in words, or ""."""
+    if len(times) < 3:
+        return ""
     steps = np.diff(times)
-    if len(times) < 3 or not steps.max() > max(JUMP_MS, JUMP_SHARE * (times[-1] - times[0])):
+    jumps = steps[steps > max(JUMP_MS, JUMP_FACTOR * np.median(steps))]
+    if not len(jumps) or jumps.sum() <= JUMP_SHARE * (times[-1] - times[0]):
         return ""
     seconds, number = steps.max() / 1000, int(steps.argmax()) + 1
-    return f"the time stamps jump by {seconds:.1f} s after frame {number}"
+    more = f" (and {len(jumps) - 1} more)" if len(jumps) > 1 else ""
+    return f"the time stamps jump by {seconds:.1f} s after frame {number}{more}"
+
+
+def ends_early(path):
+    """Whether a Matroska or WebM file is shorter than it says; False for other files.
+
+    Source of the format: RFC 8794 (EBML) and RFC 9559 (Matroska).
+    """
+    with path.open("rb") as file:
+        header = _read_ebml_size(file) if file.read(4) == EBML else None
+        if header is None:
+            return False
+        file.seek(header, os.SEEK_CUR)
+        size = _read_ebml_size(file) if file.read(4) == SEGMENT else None
+        return size is not None and file.tell() + size > path.stat().st_size
+
+
+def _read_ebml_size(file):
+    """The size that an element of EBML begins with; None where it is unknown or missing."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    length = 9 - first[0].bit_length()
+    marker = 1 << 7 * length
+    size = int.from_bytes(first + file.read(length - 1), "big") - marker
+    return None if size == marker - 1 else size
 
 
 def fit_frame(image, height, width, out=None):
@@ -231,9 +268,18 @@ def _open_capture(name):
     # Else decoder and OpenCV write pages of their own warnings between ours.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(READ_ATTEMPTS))
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    usual = os.environ.setdefault(OPTIONS_OF_FFMPEG, "rtsp_transport;tcp")  # OpenCV's own default
     threads = [cv2.CAP_PROP_N_THREADS, max(cv2.getNumThreads(), 1)]
-    return cv2.VideoCapture(name, cv2.CAP_FFMPEG, threads)
+    video = cv2.VideoCapture(name, cv2.CAP_FFMPEG, threads)
+    if video.isOpened() and video.get(cv2.CAP_PROP_FRAME_WIDTH) > 0:
+        return video
+    video.release()
+    os.environ[OPTIONS_OF_FFMPEG] = f"{usual}|{LONG_ANALYSIS}"
+    try:
+        return cv2.VideoCapture(name, cv2.CAP_FFMPEG, threads)
+    finally:
+        os.environ[OPTIONS_OF_FFMPEG] = usual
 
 
 @contextlib.contextmanager
@@ -275,14 +321,15 @@ def with_square_pixels(image, aspect):
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
-def to_bgr(image):
+def to_bgr(image, bits=16):
     """A picture of any camera as uint8 BGR `(height, width, 3)`.
 
     Args:
         image: uint8 or uint16, gray, gray with a second channel, BGR or BGRA.
+        bits: of uint16 that the camera uses, the lower ones, see `bits_of`.
     """
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = (image >> (bits - 8)).astype(np.uint8)
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels == 3:
         return image
@@ -290,6 +337,14 @@ def to_bgr(image):
         return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
     gray = image.reshape(*image.shape[:2], -1)[..., 0]
     return cv2.cvtColor(np.ascontiguousarray(gray), cv2.COLOR_GRAY2BGR)
+
+
+def bits_of(image):
+    """How many bits a camera seems to use: 8 of uint8, 10, 12, 14 or 16 of uint16."""
+    if image.dtype != np.uint16:
+        return 8
+    highest = int(image.max(initial=0))
+    return next(bits for bits in (10, 12, 14, 16) if highest < 1 << bits)
 
 
 def _decode(video, picked, height, width, take, last=None):

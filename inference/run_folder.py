@@ -92,9 +92,9 @@ class Run:
         del content["folder"]
         content["streams"] = self.streams
         self.folder.mkdir(parents=True, exist_ok=True)
-        disk.write_atomically(
-            self.folder / "run.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        )
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        # The name of a folder may be no text: as \udce9, which JSON reads as it was.
+        disk.write_atomically(self.folder / "run.json", text.encode(errors="backslashreplace"))
 
     @classmethod
     def read(cls, folder):

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from common.command_line import Option
-from common.video import open_video, pixel_aspect, to_bgr, with_square_pixels
+from common.video import bits_of, open_video, pixel_aspect, to_bgr, with_square_pixels
 
 ASKED_SIZE = (640, 480)  # width, height; a camera may deliver another one
 KEPT_SHOTS = 32  # pictures that nobody has taken yet
@@ -148,13 +148,14 @@ class Camera:
 
     def _watch(self, video):
         """Reads a camera until it is closed or lost."""
-        readable = time.monotonic()
+        readable, bits = time.monotonic(), 0
         while not self._closed:
             delivered, image = video.read()
             now = time.monotonic()
-            if delivered:
+            if delivered and image.size:
                 readable = now
-                self._deliver(now, to_bgr(image))
+                bits = max(bits, bits_of(image))
+                self._deliver(now, to_bgr(image, bits))
             elif now - readable < UNREADABLE_SECONDS:
                 time.sleep(0.01)
             else:
@@ -233,7 +234,8 @@ def check_file(path, open_file=open_video):
     """Raises what is wrong with the video file `path`, if anything is."""
     try:
         with open_file(path) as video:
-            if not video.read()[0]:
+            delivered, image = video.read()
+            if not delivered or not image.size:
                 raise ValueError("no picture in it can be decoded")
     except ValueError as error:
         raise ValueError(f"{path} cannot stand in for a camera: {error}") from error

@@ -117,19 +117,31 @@ def _state(partial):
 
 @contextlib.contextmanager
 def alone(path):
-    """A context that waits until no other process downloads `path`, which is nobody else's then."""
+    """A context that waits until no other process downloads `path`, which is nobody else's then.
+
+    Where nothing came of it, its folder is removed again.
+    """
     told = False
+    lock = path.with_name(f".{path.name}.lock")
     with contextlib.ExitStack() as held:
+        held.callback(_remove_empty, path.parent)
         while True:
             try:
-                held.enter_context(disk.lock(path.with_name(f".{path.name}.lock"), "busy"))
+                held.enter_context(disk.lock(lock, "busy", remove=True))
                 break
+            except FileNotFoundError:  # another process has just removed the folder
+                continue
             except ValueError:
                 if not told:
                     print(f"Waiting for another process that downloads {path.name}.", flush=True)
                 told = True
                 time.sleep(WAIT_SECONDS)
         yield
+
+
+def _remove_empty(folder):
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _download(url, partial, name, signature):

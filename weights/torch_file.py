@@ -2,7 +2,8 @@
 
 Both formats of `torch.save` are pickles, which may name any function to be called. Here a pickle
 may name only dictionaries, tensors and their storages, and what checkpoints hold beside them
-(`BESIDE`: NumPy's numbers and the like), in whose place an object is put that can do nothing.
+(`BESIDE`: NumPy's numbers, arguments and the like), in whose place a class is put that can do
+nothing.
 Anything else is refused by name.
 
     tensors = torch_file.read_state_dict("rgb_imagenet.pt")     # {name: array}
@@ -44,8 +45,13 @@ DTYPES = {
 BESIDE = (
     "numpy.dtype numpy.ndarray numpy.core.multiarray.scalar numpy._core.multiarray.scalar "
     "numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct "
-    "_codecs.encode __builtin__.set builtins.set collections.Counter torch.Size torch.device "
-    "torch.float16 torch.bfloat16 torch.float32 torch.float64 torch.int32 torch.int64"
+    "_codecs.encode __builtin__.set builtins.set __builtin__.dict builtins.dict "
+    "__builtin__.list builtins.list __builtin__.int builtins.int __builtin__.float builtins.float "
+    "collections.Counter torch.Size torch.device torch.float16 torch.bfloat16 "
+    "torch.float32 torch.float64 torch.int32 torch.int64 argparse.Namespace types.SimpleNamespace "
+    "pathlib.PosixPath pathlib.WindowsPath pathlib.PurePosixPath pathlib.PureWindowsPath "
+    "pathlib._local.PosixPath pathlib._local.WindowsPath datetime.datetime datetime.date "
+    "datetime.timedelta datetime.timezone uuid.UUID"
 ).split()
 # What reading a damaged or hostile file may raise.
 DAMAGE = (
@@ -97,21 +103,29 @@ class _RebuildParameter:
         return tensor
 
 
-class _Other(typing.NamedTuple):
+class _Other:
     """Stands for a function or class of `BESIDE` and for what it makes; it does nothing."""
 
-    kind: str
+    kind = ""  # what it stands for
 
-    def __call__(self, *_):
-        return self
+    def __new__(cls, *_, **__):
+        return super().__new__(cls)
 
-    def __setstate__(self, _):
+    def __setstate__(*_):
         pass
 
 
+class _DefaultDict(dict):
+    """Stands for `collections.defaultdict`: what it holds, without what makes more."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+
 ALLOWED = {
-    **{name: _Other(name) for name in BESIDE},
+    **{name: type("Other", (_Other,), {"kind": name}) for name in BESIDE},
     "collections.OrderedDict": collections.OrderedDict,
+    "collections.defaultdict": _DefaultDict,
     "torch._utils._rebuild_tensor": _RebuildTensor(),
     "torch._utils._rebuild_tensor_v2": _RebuildTensor(),
     "torch._utils._rebuild_parameter": _RebuildParameter(),
@@ -261,7 +275,7 @@ def _tensors(content):
         if isinstance(item, _Tensor):
             tensors[name] = item
         else:
-            kind = item.kind if isinstance(item, _Other) else type(item).__name__
+            kind = getattr(item, "kind", type(item).__name__)
             others.append(f"{name} ({kind})" if name else kind)
     if not tensors:
         held = ", ".join(shorten(others)) or "nothing"
@@ -289,7 +303,7 @@ def _leaves(item, name="", seen=None):
 
 
 def _may_lead_to_tensors(item):
-    return isinstance(item, dict | list | tuple) and not isinstance(item, _Other)
+    return isinstance(item, dict | list | tuple)
 
 
 def _storages_of(tensors, names):

@@ -1,7 +1,9 @@
 """common/video.py on small files of the kinds that people stumbled over, and on odd names."""
 
+import lzma
 import os
 import shutil
+import struct
 import sys
 import warnings
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from common import dataset as data
-from common.video import read_clip, to_bgr
+from common.video import bits_of, longest_jump, read_clip, to_bgr
 from tests.helpers import SHARED, moving_square, numbered_frames, numbers_of, write_video
 
 REPORTS = SHARED / "data" / "reports"
@@ -74,6 +76,48 @@ def test_odd_names_open_like_any_other(tmp_path, monkeypatch, name):
     os.rename("clip.avi", name)
     clip = read_clip(Path(os.fsdecode(name)), 12, 64, 64)
     assert numbers_of(clip) == list(range(12))
+
+
+def test_a_picture_that_begins_long_after_the_sound_is_decoded(tmp_path):
+    path = tmp_path / "late.ts"
+    path.write_bytes(lzma.decompress((Path(__file__).parent / "late_picture.ts.xz").read_bytes()))
+    assert numbers_of(read_clip(path, 8, 48, 64)) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_length_of_the_sound_promises_no_pictures(tmp_path):
+    """A file whose header tells the length of its longest stream, and one that ends early."""
+    path = write_video(tmp_path / "clip.mkv", numbered_frames(30), fps=10, fourcc="MJPG")
+    content = path.read_bytes()
+    at = content.index(bytes.fromhex("448988"))  # the duration, a float64 in ms
+    content = content[: at + 3] + struct.pack(">d", 5000) + content[at + 11 :]
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert numbers_of(read_clip(path, 10, 64, 64)) == list(range(0, 30, 3))
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match="of 50 promised frames decode"):
+        read_clip(path, 10, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        ([0, 0.1, 0.2, 60.3, 60.4, 120.5], "jump by 60.1 s after frame 3 (and 1 more)"),
+        ([0, 0.1, 0.2, 10.3], "jump by 10.1 s after frame 3"),
+        ([0, 0.1, 0.2, 0.9, 1.0], ""),
+        ([1, 1, 1, 0], ""),
+        ([0, 2, 4, 6, 8], ""),  # as often as that is how it was recorded
+    ],
+)
+def test_steps_of_time_that_cannot_be_are_told(seconds, words):
+    assert longest_jump(np.array(seconds) * 1000).removeprefix("the time stamps ") == words
+
+
+def test_pictures_of_cameras_with_10_bits_in_16_are_as_bright(tmp_path):
+    picture = np.full((4, 6), 700, np.uint16)
+    assert bits_of(picture) == 10 and np.all(to_bgr(picture, 10) == 700 >> 2)
+    assert bits_of(picture * 64) == 16 and np.all(to_bgr(picture * 64) == 700 >> 2)
+    assert bits_of(picture.astype(np.uint8)) == 8
 
 
 def test_pictures_of_any_camera_become_bgr():

@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from common.class_list import Sign
 from common.network_input import STREAMS
 from inference import run_folder
 from weights.keras_file import check_model_file
@@ -36,6 +37,14 @@ def test_reading_gives_back_what_was_written(trained_run, tmp_path):
     run.write()
     again = run_folder.Run.read(tmp_path / "copy")
     assert again == run and again.streams == []
+
+
+def test_a_sign_whose_folder_is_no_text_is_written_and_read(run_copy):
+    run = run_folder.Run.read(run_copy)
+    run.signs = [Sign("caf\udce9", "caf\udce9"), Sign("안녕", "안녕")]
+    run.write()
+    assert run_folder.Run.read(run_copy).signs == run.signs
+    assert "안녕" in (run_copy / "run.json").read_text(encoding="utf-8")
 
 
 def test_newest_goes_by_the_date_and_needs_a_network(run_copy):

@@ -28,9 +28,10 @@ def fetch(server, folder, **settings):
 
 
 def left(folder):
-    """Names in the cache, apart from the lock's."""
-    names = (path.name for path in (folder / "cache").glob("*"))
-    return sorted(name for name in names if not name.endswith(".lock"))
+    """Names in the cache, which goes with the last of them."""
+    names = sorted(path.name for path in (folder / "cache").glob("*"))
+    assert names or not (folder / "cache").exists()
+    return names
 
 
 def ranges(server):

@@ -50,9 +50,9 @@ def find():
 
 
 def left(folder):
-    """Names in the cache, apart from the locks'."""
+    """Names in the cache."""
     places = (path.relative_to(folder / "i3d") for path in (folder / "i3d").rglob("*"))
-    return {str(place) for place in places if place.suffix != ".lock"}
+    return {str(place) for place in places}
 
 
 CHECKPOINT = {"flow_imagenet"} | {

@@ -1,7 +1,11 @@
 """weights/torch_file.py: state dicts in both formats of torch.save, damaged and hostile ones."""
 
+import argparse
 import collections
+import datetime
+import pathlib
 import pickle
+import types
 import zipfile
 
 import numpy as np
@@ -68,6 +72,11 @@ BESIDE = {
     "milestones": collections.Counter([3, 3]),
     "signs": {"hello", "thanks"},
     "raw": b"\xff\x00",
+    "args": argparse.Namespace(lr=0.1, where=pathlib.PurePosixPath("a/b")),
+    "namespace": types.SimpleNamespace(lr=0.1),
+    "begun": datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC),
+    "took": datetime.timedelta(hours=3),
+    "meters": collections.defaultdict(list, {"loss": [0.5]}),
     "optimizer": {"state": {0: {"step": 3}}, "param_groups": [{"lr": 0.1, "params": [0, 1]}]},
 }
 
