@@ -12,16 +12,12 @@ An `Option` says all about one setting. Where the fields of a frozen dataclass a
 
     add_flags(parser, options_of(Options))
     options = from_flags(Options, parser.parse_args())
-
-Scripts import this file before all others: from there on, Ctrl-C is a word and no traceback, also
-while they import what they need.
 """
 
 import argparse
 import contextlib
 import dataclasses
 import math
-import multiprocessing
 import os
 import re
 import shlex
@@ -30,23 +26,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parent.parent
+from common import PROJECT_DIR
+
+PROJECT = Path(PROJECT_DIR)
 ANEW = ("--restart", "--rebuild")  # flags of commands that begin anew whenever they are given
 ALIVE_SECONDS = 4
 LARGE = {"keras", "openvino", "tensorflow"}
 REQUIRED = object()  # as the default of an option that has none
-
-
-def _hook(kind, error, trace):
-    """`sys.excepthook` of scripts: Ctrl-C before `run` has begun."""
-    if not issubclass(kind, KeyboardInterrupt) or sys.flags.dev_mode:
-        sys.__excepthook__(kind, error, trace)
-    elif multiprocessing.parent_process() is None:
-        print("\nStopped.", file=sys.stderr, flush=True)
-
-
-if Path(sys.argv[0]).resolve().parent == PROJECT:  # a script of the project, or its worker
-    sys.excepthook = _hook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,8 +285,8 @@ def run(main, waits=True, goes_on="The same command goes on from here."):
 
 
 def _tell_folder():
-    """Says where a command looks and writes, where that is neither the project nor used before."""
+    """Says where a command looks and writes, where that is not the project itself."""
     here = Path.cwd()
-    if here != PROJECT and not any((here / name).exists() for name in ("data_set", "model")):
+    if here != PROJECT and not {"-h", "--help"} & set(sys.argv):
         names = "data_set/, data_temp/ and model/"
         print(f"Working in {here}: {names} are read and written there.", file=sys.stderr)

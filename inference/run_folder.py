@@ -109,7 +109,8 @@ class Run:
         if not path.is_file():
             known = [run.folder.as_posix() for run in all_runs(folder.parent)]
             there = f"There are: {', '.join(known)}." if known else _how_to_train()
-            raise FileNotFoundError(f"No trained model in {folder} (no run.json). {there}")
+            where = folder.absolute()
+            raise FileNotFoundError(f"No trained model in {where} (no run.json). {there}")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             content.pop("streams")
@@ -183,7 +184,8 @@ def newest(model_dir=MODEL_DIR):
             f"No finished model in {model_dir}. {name} is unfinished: go on with its training "
             f"(--resume), or use it as it is: --model {quote(name)}."
         )
-    raise FileNotFoundError(f"No trained model in {model_dir}. {_how_to_train()}")
+    where = Path(model_dir).absolute()
+    raise FileNotFoundError(f"No trained model in {where}. {_how_to_train()}")
 
 
 def _how_to_train():

@@ -8,6 +8,8 @@ diagonal step counts twice, so that neither way of stretching pays by itself.
 
 import numpy as np
 
+from tvl1.solver import import_compiler
+
 BAND = 0.32  # of a clip: how far the pairing may leave the diagonal
 COMPILE_OPTIONS = {"fastmath": True, "error_model": "numpy", "nogil": True}
 NONE = np.float32(1e30)
@@ -62,7 +64,8 @@ def warp(costs, band):
 
 def _compiled():
     from nearest import warping
-    from tvl1 import compiler  # here, for Numba loads slowly
+
+    compiler = import_compiler()
 
     return compiler.machine_code(warp, COMPILE_OPTIONS, _call_once, (warping,), "nearest")
 

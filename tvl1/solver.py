@@ -18,8 +18,10 @@ the parameters and the stopping rule are those of the documentation of OpenCV's
 `DualTVL1OpticalFlow`.
 """
 
+import importlib
 import math
 import numbers
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -61,6 +63,20 @@ _RULES = {
     "median_filter": ("1, 3 or 5", lambda value: value in (1, 3, 5)),
     "num_threads": _COUNT,
 }
+
+
+def import_compiler():
+    """The module `tvl1.compiler`, when it is needed: Numba takes half a second.
+
+    Raises:
+        ValueError: Numba cannot be imported as the environment has it.
+    """
+    try:
+        return importlib.import_module("tvl1.compiler")
+    except ValueError as error:
+        number = os.environ.get("NUMBA_NUM_THREADS")
+        hint = f" NUMBA_NUM_THREADS is {number}: unset it." if number else ""
+        raise ValueError(f"Numba cannot be imported: {error}{hint}") from error
 
 
 def _checked_parameters(preset, num_threads, changes):
@@ -126,11 +142,7 @@ class TVL1:
 
     def __init__(self, preset="fast", num_threads=1, **parameters):
         self.parameters = _checked_parameters(preset, num_threads, parameters)
-        from tvl1 import (
-            compiler,
-        )  # here, since Numba takes half a second that `--help` need not wait
-
-        self._solve_band = compiler.compiled_solver()
+        self._solve_band = import_compiler().compiled_solver()
         self._num_threads = num_threads
         self._helpers = ThreadPoolExecutor(num_threads - 1) if num_threads > 1 else None
         self._workspaces, self._shapes = [], []

@@ -32,13 +32,14 @@ from tests.helpers import ENVIRONMENT, ROOT
 
 # As `sitecustomize` it presses Ctrl-C when OpenCV is imported.
 CTRL_C_AT_IMPORT = """
+import os
 import signal
 import sys
 
 class Finder:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name == "cv2":
+        if name == os.environ["CTRL_C_AT"]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.raise_signal(signal.SIGINT)
 
@@ -159,9 +160,11 @@ def test_paths_with_spaces_are_quoted_in_commands():
     assert quote(Path("model/run")) == "model/run" and quote("it's") == "'it'\"'\"'s'"
 
 
+@pytest.mark.parametrize("module", ["common.command_line", "argparse", "cv2"])
 @pytest.mark.parametrize("script", ["frame.py", "pipeline_i3d.py", "livedemo.py"])
-def test_ctrl_c_while_modules_are_imported_is_one_word(script, tmp_path):
+def test_ctrl_c_while_modules_are_imported_is_one_word(script, module, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(CTRL_C_AT_IMPORT)
+    monkeypatch.setenv("CTRL_C_AT", module)
     result = subprocess.run(
         [sys.executable, ROOT / script, "--help"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},

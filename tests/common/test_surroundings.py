@@ -47,6 +47,15 @@ def test_a_backend_that_is_not_installed_is_told_in_a_line():
     assert "KERAS_BACKEND=nonsense" in result.stderr
 
 
+def test_a_thread_is_needed_and_asked_for():
+    result = run_code(
+        "import numpy as np; from tvl1 import TVL1; TVL1().next(np.zeros((16, 16), np.uint8))",
+        NUMBA_NUM_THREADS="0",
+    )
+    assert "Numba cannot be imported: " in result.stderr
+    assert result.stderr.endswith("NUMBA_NUM_THREADS is 0: unset it.\n")
+
+
 def test_compiled_code_is_needed_and_asked_for():
     code = (
         "from common.command_line import run; from tvl1 import TVL1\nimport numpy as np\n"
@@ -78,4 +87,5 @@ def test_started_in_another_folder_a_command_says_where_it_works(tmp_path):
     words = f"Working in {tmp_path.resolve()}"
     assert words in run_script("frame.py", "--dataset", "mine", cwd=tmp_path, check=1).stderr
     make_dataset(tmp_path, {"train": 1})
-    assert words not in run_script("frame.py", "--dataset", "mine", cwd=tmp_path, check=1).stderr
+    assert words in run_script("frame.py", "--dataset", "mine", cwd=tmp_path, check=1).stderr
+    assert words not in run_script("frame.py", "--help", cwd=tmp_path, check=0).stderr
