@@ -77,8 +77,8 @@ class TrainingOptions(RunOptions):
     flip: bool = option(
         False, "mirror half of the training clips: signs must survive it", is_recorded=True
     )
-    patience: int | None = option(
-        None, "end after N epochs without a better one", COUNT, metavar="N", is_recorded=True
+    patience: int = option(
+        60, "end after N epochs without a better one", COUNT, metavar="N", is_recorded=True
     )
     mixed_precision: str | None = option(
         None,

@@ -1,5 +1,6 @@
 """How a training begins: the run that is asked for, and whether it fits what its folder holds."""
 
+import collections
 import dataclasses
 import hashlib
 import importlib.util
@@ -13,6 +14,7 @@ from common.slow_imports import check_backend, import_keras
 from inference import run_folder
 from training.schedule import phases
 
+MAX_LISTED_SIGNS = 5
 # Of the preset, which are told as one; its weights are told by the options.
 EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips", "min_clips_all")
 
@@ -152,6 +154,7 @@ def new_run(folder, dataset, architecture_name, stored, options, further_options
             "train": len(train),
             "val": len(val),
             "val_fraction": options.val_fraction,
+            "clips_of_signs": dict(sorted(collections.Counter(c.label for c in used).items())),
             **({"val_clips": sorted(map(_key, val))} if _is_made(clips, val) else {}),
             "fingerprint": _digest(map(_place, used)),
             "videos": digest_of_videos(used, stored.stamps),
@@ -265,6 +268,8 @@ def open_run(run, options):
     there.options = {**type(options)().recorded(), **there.options}
     if isinstance(there.options["augment"], bool):  # before there was a strong one
         there.options["augment"] = "weak" if there.options["augment"] else "none"
+    if there.options["patience"] is None:  # before it had a number by itself
+        there.options["patience"] = run.options["patience"]
     changes = _changes(there, run)
     if changes:
         raise ValueError(
@@ -280,10 +285,11 @@ def _changes(there, run):
     changes = _changes_of_clips(there, run)
     for what in ("preset", "flow", "options"):
         one, other = (_as_dict(getattr(each, what)) for each in (there, run))
+        both = one.keys() & other.keys()
         changes += [
             f"{key} was {one.get(key)}, is {other.get(key)}"
             for key in sorted({*one, *other} - {*EPOCHS, "weights"})
-            if one.get(key) != other.get(key)
+            if one.get(key) != other.get(key) and (key in both or key != "weights_sha256")
         ]
     before, now = (_num_epochs(each) for each in (there, run))
     changes += [f"epochs were {before}, now {now} are asked for"] * (before != now)
@@ -302,9 +308,12 @@ def _changes_of_clips(there, run):
     if not changes and there.signs != run.signs:
         changes.append("the class list names or orders the signs otherwise")
     before, now = (each.data["train"] + each.data["val"] for each in (there, run))
+    of_signs = _changes_of_signs(there, run)
     if now != before:
         words = number_of(abs(now - before), "clip")
-        changes.append(f"{words} {'added' if now > before else 'fewer'}")
+        changes.append(f"{words} {'added' if now > before else 'fewer'}{of_signs}")
+    elif of_signs:
+        changes.append(f"other clips, as many as before{of_signs}")
     elif there.data["fingerprint"] != run.data["fingerprint"]:
         changes.append("other clips, as many as before")
     elif _differ(there, run, "videos"):
@@ -312,6 +321,20 @@ def _changes_of_clips(there, run):
     elif _differ(there, run, "val") or _differ(there, run, "val_clips"):
         changes.append("other clips are kept for validation")
     return changes
+
+
+def _changes_of_signs(there, run):
+    """How many clips more or fewer the signs have that both know, in brackets."""
+    old, new = (each.data.get("clips_of_signs", {}) for each in (there, run))
+    names = {sign.label: sign.name for sign in run.signs}
+    changes = [
+        f"{names[label]} {abs(new[label] - old[label])} "
+        f"{'more' if new[label] > old[label] else 'fewer'}"
+        for label in names
+        if label in old and label in new and old[label] != new[label]
+    ]
+    more = ", ..." if len(changes) > MAX_LISTED_SIGNS else ""
+    return f" ({', '.join(changes[:MAX_LISTED_SIGNS])}{more})" if changes else ""
 
 
 def _differ(there, run, key):
