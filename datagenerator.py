@@ -12,6 +12,7 @@ import numpy as np
 
 from common.network_input import mirrored, stream_input
 from feeding.augmentation import AUGMENTATIONS, vary
+from frame import MAKE_ANEW
 from opticalflow import load_clip
 
 TIME_SHIFT_RANGE = 0.1  # of the clip's length
@@ -80,6 +81,7 @@ class ClipSequence(keras.utils.PyDataset):
         self.flip = flip
         self.epoch = first_epoch
         self._cache = {}
+        self._shape = None  # of the stored clips
 
     @property
     def num_batches(self):
@@ -132,7 +134,14 @@ class ClipSequence(keras.utils.PyDataset):
         return clip
 
     def _read(self, clip_number):
-        return load_clip(self.stream, self.clips[clip_number].path)
+        clip = load_clip(self.stream, self.clips[clip_number].path)
+        if self._shape not in (None, clip.shape):
+            raise ValueError(
+                f"{self.clips[clip_number].path} has pictures of shape {clip.shape}, other clips "
+                f"of {self._shape}. {MAKE_ANEW}"
+            )
+        self._shape = clip.shape
+        return clip
 
 
 class FeatureSequence(ClipSequence):

@@ -41,20 +41,39 @@ from common.video import (
 
 # The last two are handed on: people call them as `frame.read_clip`.
 MAX_LISTED_SIGNS = 5
+MAKE_ANEW = "Delete that folder, and run frame.py and opticalflow.py."
 __all__ = ["extract_frames", "load_frames", "read_stored", "read_clip", "sample_indices"]
 
 
 def load_frames(folder):
-    """The stored frames of one clip, uint8 BGR, `(num_frames, height, width, 3)`."""
-    return np.stack([read_stored(path) for path in sorted(folder.glob("frame*.jpg"))])
+    """The stored frames of one clip, uint8 BGR, `(num_frames, height, width, 3)`.
+
+    Raises:
+        ValueError: one is missing or damaged; the message says how to make them anew.
+    """
+    return np.stack([read_stored(path) for path in stored_pictures(folder, "frame")])
+
+
+def stored_pictures(folder, name):
+    """The paths of a clip's pictures, `<name>0000.jpg` and so on, in order.
+
+    Raises:
+        ValueError: there are none, or one before the last is missing.
+    """
+    paths = sorted(folder.glob(f"{name}*.jpg"))
+    if not paths or paths[-1].name != f"{name}{len(paths) - 1:04d}.jpg":
+        raise ValueError(
+            f"{folder} has {number_of(len(paths), 'picture')}, and one is missing. {MAKE_ANEW}"
+        )
+    return paths
 
 
 def read_stored(path, flags=cv2.IMREAD_COLOR):
-    """`read_image` of a stored frame; the error says how to make it anew."""
+    """`read_image` of a stored picture; the error says how to make it anew."""
     try:
         return read_image(path, flags)
     except ValueError as error:
-        raise ValueError(f"{error} Delete its folder and run frame.py.") from error
+        raise ValueError(f"{error} {MAKE_ANEW}") from error
 
 
 def extract_frames(dataset, workers=None, rebuild=False):

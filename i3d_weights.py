@@ -114,6 +114,15 @@ def load_weights(model, path, with_top=True, from_other_stream=False):
             layer.set_weights([layers[layer.name][weight.name] for weight in layer.weights])
 
 
+def refuse_other_width(weights, preset):
+    """Raises ValueError where these are Kinetics weights and the preset's network is narrower."""
+    if weights == "kinetics" and preset.width_multiplier != 1:
+        raise ValueError(
+            f"The Kinetics weights are those of a network of width 1, that of --preset "
+            f"{preset.name} is {preset.width_multiplier:g}. Use `--preset full`, or others."
+        )
+
+
 def check_weights(path, stream, width_multiplier, from_other_stream=False):
     """Checks, without Keras, that a network of `stream` can begin with the weights in `path`.
 

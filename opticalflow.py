@@ -24,7 +24,7 @@ from common import dataset as data
 from common import disk, stage
 from common.network_input import FLOW_BOUND_PX, quantise_flow, restore_flow
 from common.slow_imports import make_figure, writable
-from common.video import BYTES_PER_PIXEL, read_image, sample_indices, write_image
+from common.video import BYTES_PER_PIXEL, sample_indices, write_image
 
 # Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
 # benchmarks/storage.py.
@@ -203,9 +203,12 @@ def load_flow(folder):
 
     Returns:
         uint8 codes of `quantise_flow`, `(num_frames, height, width, 2)`.
+
+    Raises:
+        ValueError: a picture is missing or damaged; the message says how to make them anew.
     """
-    paths = sorted(folder.glob("flow*.jpg"))
-    codes = np.stack([read_image(path, cv2.IMREAD_GRAYSCALE) for path in paths])
+    paths = frame.stored_pictures(folder, "flow")
+    codes = np.stack([frame.read_stored(path, cv2.IMREAD_GRAYSCALE) for path in paths])
     return np.stack(np.split(codes, 2, axis=1), axis=-1)
 
 
@@ -260,10 +263,10 @@ def clip_to_flow(source, partial, algorithm, num_frames):
 
 def show(dataset, folder):
     """Writes one contact sheet per sign into `folder`: frames above their coloured flow."""
-    folder.mkdir(parents=True, exist_ok=True)
     clips = dataset.stored_clips("flow")
     videos = {} if dataset.stored else {clip.place(): clip.path for clip in dataset.videos()}
     names = {sign.label: sign.name for sign in dataset.signs(clip.label for clip in clips)}
+    folder.mkdir(parents=True, exist_ok=True)
     first_of_sign = {clip.label: clip for clip in reversed(clips)}
     for label, clip in sorted(first_of_sign.items()):
         frames = frame.load_frames(dataset.frame_dir / clip.place())

@@ -185,11 +185,7 @@ def _set_weights(dataset, options):
     if weights == "none":
         return weights
     width = dataset.preset.width_multiplier
-    if weights == "kinetics" and width != 1:
-        raise ValueError(
-            f"The Kinetics weights are those of a network of width 1, that of --preset "
-            f"{dataset.preset.name} is {width:g}. Use `--preset full`, or `--weights none`."
-        )
+    i3d_weights.refuse_other_width(weights, dataset.preset)
     for stream in options.streams:
         path = i3d_weights.find_weights(weights, stream, from_other_stream)
         i3d_weights.check_weights(path, stream, width, from_other_stream)

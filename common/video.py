@@ -235,7 +235,8 @@ def read_image(path, flags=cv2.IMREAD_COLOR):
         ValueError: the file is no image.
     """
     # Unlike `cv2.imread` this reads any file name on Windows.
-    image = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    content = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(content, flags) if content.size else None
     if image is None:
         raise ValueError(f"{path} is not a readable image.")
     return image

@@ -41,6 +41,7 @@ def find_weights(preset, stream, extractor, weights):
     if extractor == "i3d":
         if weights == "none":
             return None
+        i3d_weights.refuse_other_width(weights, preset)
         path = i3d_weights.find_weights(weights, stream)
         i3d_weights.check_weights(path, stream, preset.width_multiplier)
         return path

@@ -33,6 +33,7 @@ OF_WHOLE = 1.0, 0.15, 0.1
 LIMITS = np.linspace(0.6, 1.1, 26)
 TEMPERATURES = np.geomspace(0.03, 0.2, 10)
 MIN_KNOWN = 6  # examples with another one of their sign, before these three are fitted to them
+SAME = 0.001  # distance below which two clips are one, whatever sign they are said to show
 USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where there is no other yet
 CHUNK = 64  # clips at once, so that memory stays small
 
@@ -209,7 +210,7 @@ class Examples:
                 self._ways.append(_Way(kind.fit(self.rows), share).of(self.rows))
         for way in self._ways:  # it counts as much as its share, however large its distances are
             between = way.distances(np.float32(self.rows[:QUERIES]))
-            between = between[~np.eye(*between.shape, dtype=bool)]  # not of clips from themselves
+            between = between[between > SAME]  # not of clips from themselves, nor of their copies
             way.factor /= np.median(between) if len(between) else USUAL
         queries, distances = self._among_each_other()
         self._calibrate(self.classes[queries], distances)
@@ -219,10 +220,11 @@ class Examples:
         is_own = classes[:, None] == self.classes
         own = np.where(is_own, distances, np.inf).min(axis=1)
         others = np.where(is_own, np.inf, distances).min(axis=1)
-        if np.isfinite(others).any():
-            self._usual = float(np.median(others))
-        elif np.isfinite(own).any():
-            self._usual = float(np.median(own)) / OWN_SHARE
+        different, alike = (near[np.isfinite(near) & (near > SAME)] for near in (others, own))
+        if len(different):
+            self._usual = float(np.median(different))
+        elif len(alike):
+            self._usual = float(np.median(alike)) / OWN_SHARE
         known = np.isfinite(own) & np.isfinite(others)
         if known.sum() < MIN_KNOWN or Whole in self.kinds:
             return

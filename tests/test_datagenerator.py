@@ -1,10 +1,13 @@
 """datagenerator.py: labels, order, augmentation and repeatability."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 import frame
 import opticalflow
+from common import dataset as data
 from common import network_input
 from datagenerator import ClipSequence
 from feeding import augmentation
@@ -131,6 +134,31 @@ def test_reading_ahead_with_threads_gives_the_same_batches(stored_dataset):
     ahead = list(adapter.get_numpy_iterator())
     for (inputs, labels), batch in zip(batches(plain), ahead, strict=True):
         assert np.array_equal(inputs, batch[0]) and np.array_equal(labels, batch[1])
+
+
+@pytest.mark.parametrize(
+    ("stream", "number", "words"),
+    [
+        ("rgb", 3, "right/1 has 7 pictures, and one is missing"),
+        ("rgb", 7, "right/1 has pictures of shape .7, .* other clips of .8, "),
+        ("flow", 2, "right/1 has 7 pictures, and one is missing"),
+        ("rgb", None, "right/1/frame0003.jpg is not a readable image"),
+    ],
+)
+def test_pictures_that_are_missing_or_empty_are_named(
+    stored_dataset, tmp_path, stream, number, words
+):
+    shutil.copytree(stored_dataset.root, tmp_path / "root")
+    dataset = data.Dataset("moves", root=tmp_path / "root")
+    dataset.preset = TINY
+    name = {"rgb": "frame", "flow": "flow"}[stream]
+    folder = dataset.stored_dir(stream) / "train" / "right" / "1"
+    if number is None:
+        (folder / "frame0003.jpg").write_bytes(b"")
+    else:
+        (folder / f"{name}{number:04d}.jpg").unlink()
+    with pytest.raises(ValueError, match=f"{words}.*run frame.py and opticalflow.py"):
+        batches(make_sequence(dataset, stream))
 
 
 def test_unknown_signs_and_empty_lists_are_refused(stored_dataset):

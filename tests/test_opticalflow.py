@@ -94,6 +94,9 @@ def test_flow_needs_frames(tmp_path):
     make_dataset(tmp_path, {"train": 1})
     result = run_script("opticalflow.py", "--dataset", "moves", cwd=tmp_path, check=1)
     assert "python frame.py --dataset moves" in result.stderr
+    command = ("opticalflow.py", "--dataset", "moves", "--show", "sheets")
+    run_script(*command, cwd=tmp_path, check=1)
+    assert not (tmp_path / "sheets").exists()
 
 
 def test_methods_are_not_mixed_and_pictures_are_written(tmp_path):

@@ -164,6 +164,15 @@ def test_no_examples_make_no_probability():
     assert answer(comparer, path("down")).shape == (0,)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "signs", [("across", "across"), ("across",) * 4, ("across",) * 2 + ("down",)]
+)
+def test_the_same_clip_in_two_signs_is_no_fault(signs):
+    found = answer(comparison(signs), path("across"))
+    assert found[0] == found[1] > 0.9 / signs.count("across")
+
+
 def test_one_example_of_one_sign_is_enough():
     comparer = comparison(["circle"])
     assert answer(comparer, path("circle", moved=(1, 0)))[0] > 0.5
