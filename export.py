@@ -15,8 +15,10 @@ clips. ONNX and --int8 need `pip install -r requirements-export.txt`.
 from common import command_line  # isort: split
 
 import importlib
+import importlib.util
 import os
 import sys
+import warnings
 
 import numpy as np
 
@@ -24,6 +26,7 @@ import evaluate
 import opticalflow
 import predict
 from common import disk, network_input
+from common.command_line import telling
 from common.slow_imports import import_keras
 from inference import conversion, converted_files, engine, run_folder
 from inference.clip import FRAME, WHOLE
@@ -33,6 +36,7 @@ TOLERANCE = 1e-4  # largest difference from Keras, in probability
 NUM_COMPARED_CLIPS = 2
 NUM_CALIBRATION_CLIPS = 24
 MAX_LOSS = 0.01  # of top-1 on the validation clips
+INSTALL = "Install it: `pip install -r requirements-export.txt`."
 PACKAGES = {"onnx": ("onnx", "tf2onnx", "onnxruntime"), "int8": ("nncf",)}
 
 
@@ -53,16 +57,17 @@ def export(run_dir, file_format):
             that stream is written then.
     """
     suffix, write, load = FORMATS[file_format]
-    require(file_format)
     run = run_folder.Run.read(run_dir)
+    streams = _streams(run)
+    require(file_format)
     folder = run.folder / "export"
     folder.mkdir(exist_ok=True)
     paths = []
-    for stream in _streams(run):
-        model = open_network(
-            run.model_file(stream), converted_files.input_shape(run, stream), len(run.signs)
-        )
-        with disk.partial_dir(folder) as partial:
+    for stream in streams:
+        words = f"export: writing {stream} and comparing it with Keras ..."
+        with disk.partial_dir(folder) as partial, telling(words):
+            shape = converted_files.input_shape(run, stream)
+            model = open_network(run.model_file(stream), shape, len(run.signs))
             path = partial / f"{stream}{suffix}"
             write(model, path)
             difference = compare(load(path), model)
@@ -111,9 +116,9 @@ def export_int8(run_dir):
         ValueError: there are no validation clips, or top-1 falls by more than `MAX_LOSS`; nothing
             is written then.
     """
-    require("int8")
     run = run_folder.Run.read(run_dir)
     _streams(run)
+    require("int8")
     splits = evaluate.stored_splits(run)
     for split in ("train", "val"):
         if not splits[split]:
@@ -126,7 +131,8 @@ def export_int8(run_dir):
         for stream in run.streams:
             place = partial / converted_files.int8_dir(run, stream).name
             clips = _calibration_clips(run, stream, splits["train"])
-            converted_files.write_parts(quantise(_converted(run, stream), clips), place)
+            with telling(f"export: converting {stream} to 8 bits ..."):
+                converted_files.write_parts(quantise(_converted(run, stream), clips), place)
             parts = converted_files.load_parts(place, run, stream)
             recognizer.networks[stream] = engine.compiled_network(parts)
         after = _top1(recognizer, splits["val"])
@@ -158,20 +164,26 @@ def quantise(models, clips):
 
 
 def require(purpose):
-    """Imports what a format or "int8" needs.
+    """Imports what a format or "int8" needs, without a word of theirs.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message names the command.
     """
+    packages = PACKAGES.get(purpose, ())
+    for package in packages:  # before anything that takes seconds
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"{purpose} needs {package}. {INSTALL}")
     conversion.import_openvino()  # before NNCF, which would report its use
-    for package in PACKAGES.get(purpose, ()):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ModuleNotFoundError(
-                f"{purpose} needs {package} ({error}). "
-                "Install it: `pip install -r requirements-export.txt`."
-            ) from error
+    import_keras()  # before tf2onnx, which would let TensorFlow talk
+    with warnings.catch_warnings(), telling(f"export: {purpose} is being imported ..."):
+        warnings.simplefilter("ignore")
+        for package in packages:
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise ModuleNotFoundError(
+                    f"{purpose} needs {package} ({error}). {INSTALL}"
+                ) from error
 
 
 def _streams(run):
@@ -238,9 +250,11 @@ def _load_savedmodel(path):
 def _write_onnx(model, path):
     keras = import_keras()
     signature = [keras.InputSpec(shape=model.input_shape, dtype="float32", name="clip")]
-    conversion.plain_layers(model).export(
-        path, format="onnx", verbose=False, input_signature=signature
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of Keras' about NumPy
+        conversion.plain_layers(model).export(
+            path, format="onnx", verbose=False, input_signature=signature
+        )
 
 
 def _load_onnx(path):

@@ -31,6 +31,7 @@ from common.command_line import (
     from_flags,
     options_of,
     quote,
+    telling,
 )
 from common.network_input import STREAMS
 from common.presets import NEAREST_PRESETS
@@ -88,11 +89,12 @@ def train(dataset, options=None):
     folder = run_dir(dataset, run_folder.NEAREST, options.run)
     run = start.new_run(folder, dataset, run_folder.NEAREST, stored, options, {}, min_signs=1)
     _refuse_other_run(run)
-    known = {
-        stream: _known_clips(run, stream, start.split(stored.clips[stream], 0)[0])
-        for stream in options.streams
-    }
-    run.fusion_weight = fusion_weight(known)
+    with telling("nearest: comparing the clips with each other ..."):
+        known = {
+            stream: _known_clips(run, stream, start.split(stored.clips[stream], 0)[0])
+            for stream in options.streams
+        }
+        run.fusion_weight = fusion_weight(known)
     run.finished = True
     folder.mkdir(parents=True, exist_ok=True)
     with disk.lock(folder / ".lock", f"Another process makes {folder}."):

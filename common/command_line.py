@@ -23,6 +23,7 @@ import re
 import shlex
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ from common import PROJECT_DIR
 
 PROJECT = Path(PROJECT_DIR)
 ANEW = ("--restart", "--rebuild")  # flags of commands that begin anew whenever they are given
-ALIVE_SECONDS = 4
+ALIVE_SECONDS, AT_ONCE_SECONDS = 4, 0.5
 LARGE = {"keras", "openvino", "tensorflow"}
 REQUIRED = object()  # as the default of an option that has none
+_silence = {"since": 0.0, "end": -math.inf}  # the last one that `telling` ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,9 +227,14 @@ def telling(words, descriptor=None):
         descriptor: of the file to write to where stderr leads nowhere meanwhile.
     """
     has_ended = threading.Event()
+    now = time.monotonic()
+    # What follows at once on another silence goes on with it.
+    since = _silence["since"] if now - _silence["end"] < AT_ONCE_SECONDS else now
 
     def tell():
-        while not has_ended.wait(ALIVE_SECONDS):
+        nonlocal since
+        while not has_ended.wait(since + ALIVE_SECONDS - time.monotonic()):
+            since = time.monotonic()
             if descriptor is None:
                 print(words, file=sys.stderr, flush=True)
             else:
@@ -240,6 +247,7 @@ def telling(words, descriptor=None):
     finally:
         has_ended.set()
         thread.join()
+        _silence.update(since=since, end=time.monotonic())
 
 
 def run(main, waits=True, goes_on="The same command goes on from here."):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from common import stage
 from common.network_input import stream_input
 from opticalflow import load_clip
 from predict import UNKNOWN
@@ -16,14 +17,20 @@ def score(recognizer, clips):
     run = recognizer.run
     batch_size = run.preset.batch_size
     streams = {}
-    for stream in recognizer.streams:
-        scores = []
-        for first in range(0, len(clips), batch_size):
-            some = clips[first : first + batch_size]
-            batch = [inputs_of(run, stream, clip) for clip in some]
-            scores.append(recognizer.probabilities(stream, np.stack(batch)))
-        streams[stream] = np.concatenate(scores)
+    with _progress(recognizer, clips) as bar:
+        for stream in recognizer.streams:
+            scores = []
+            for first in range(0, len(clips), batch_size):
+                some = clips[first : first + batch_size]
+                batch = [inputs_of(run, stream, clip) for clip in some]
+                scores.append(recognizer.probabilities(stream, np.stack(batch)))
+                bar.update(len(some))
+            streams[stream] = np.concatenate(scores)
     return streams, np.array([run.labels.index(clip.label) for clip in clips])
+
+
+def _progress(recognizer, clips):
+    return stage.progress(len(clips) * len(recognizer.streams), "evaluate", "clip")
 
 
 def metrics(scores, classes):
@@ -86,14 +93,18 @@ def score_nearest(recognizer, clips):
     """
     classes = np.array([recognizer.run.labels.index(clip.label) for clip in clips])
     with_own, without_own = {}, {}
-    for stream in recognizer.streams:
-        comparison = recognizer.networks[stream].comparison
-        inputs = (inputs_of(recognizer.run, stream, clip) for clip in clips)
-        features = (comparison.describe(each) for each in inputs)
-        nearest = np.stack([comparison.class_distances(each) for each in features])
-        with_own[stream] = comparison.probabilities_at(nearest)
-        nearest[np.arange(len(classes)), :, classes] = np.inf
-        without_own[stream] = comparison.probabilities_at(nearest)
+    with _progress(recognizer, clips) as bar:
+        for stream in recognizer.streams:
+            comparison = recognizer.networks[stream].comparison
+            nearest = []
+            for clip in clips:
+                features = comparison.describe(inputs_of(recognizer.run, stream, clip))
+                nearest.append(comparison.class_distances(features))
+                bar.update()
+            nearest = np.stack(nearest)
+            with_own[stream] = comparison.probabilities_at(nearest)
+            nearest[np.arange(len(classes)), :, classes] = np.inf
+            without_own[stream] = comparison.probabilities_at(nearest)
     known, unknown = (1 - recognizer.fuse(each).sum(axis=1) for each in (with_own, without_own))
     is_less = (known[:, None] < unknown) + 0.5 * (known[:, None] == unknown)
     counts = {

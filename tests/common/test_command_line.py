@@ -198,3 +198,12 @@ def test_what_takes_long_says_so_again(monkeypatch, capsys):
     assert 2 <= capsys.readouterr().err.count("still at work ...") <= 6
     time.sleep(0.1)
     assert capsys.readouterr().err == ""
+
+
+def test_two_silences_in_a_row_are_one(monkeypatch, capsys):
+    monkeypatch.setattr(command_line, "ALIVE_SECONDS", 0.4)
+    time.sleep(command_line.AT_ONCE_SECONDS)
+    for number in (1, 2):
+        with command_line.telling(f"work {number} ..."):
+            time.sleep(0.3)
+    assert capsys.readouterr().err == "work 2 ...\n"
