@@ -30,7 +30,7 @@ JOBS_IN_FLIGHT_PER_WORKER = 2
 MAX_LISTED_WARNINGS = 20
 MAX_LISTED_ORPHANS = 5
 # Between two pictures of a bar, on a terminal or in a file.
-ALIVE_SECONDS_SEEN, ALIVE_SECONDS = 1, 4
+ALIVE_SECONDS_SEEN, ALIVE_SECONDS = 1, 2
 OPTIONS = {
     "workers": Option(
         None,
