@@ -5,7 +5,9 @@ import functools
 import importlib
 import importlib.util
 import itertools
+import logging
 import os
+import re
 import sys
 import tempfile
 
@@ -14,13 +16,16 @@ from common.command_line import telling
 
 BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, that train
 OWN_FONT = "DejaVu Sans"  # which Matplotlib brings along
-# Looked into where that lacks a letter: of Linux, Windows and macOS.
+# Looked into first where that lacks a letter, before all others: of Linux, Windows and macOS.
 FONTS = (
     *("Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans CJK SC", "Noto Sans Devanagari"),
     *("Noto Sans Bengali", "Noto Sans Tamil", "Noto Sans Thai", "WenQuanYi Micro Hei"),
     *("Microsoft YaHei", "Malgun Gothic", "Yu Gothic", "Nirmala UI", "Leelawadee UI", "Segoe UI"),
     *("Hiragino Sans", "Apple SD Gothic Neo", "PingFang SC", "Arial Unicode MS"),
 )
+BLANK_FONTS = re.compile("last ?resort|adobe ?blank|tofu|bmp ?fallback", re.I)  # boxes for letters
+_used_fonts = [OWN_FONT]  # that letters were found in
+_lacking = set()  # letters that no font has
 
 
 def check_backend():
@@ -83,7 +88,7 @@ def make_figure(width, height):
         `matplotlib.figure.Figure`, whose fonts have all that `writable` gives.
     """
     figure = import_matplotlib("figure")
-    sys.modules["matplotlib"].rcParams["font.family"] = _font_names()
+    sys.modules["matplotlib"].rcParams["font.family"] = list(_used_fonts)
     return figure.Figure(figsize=(width, height), layout="constrained")
 
 
@@ -97,26 +102,43 @@ def writable(text, *others):
     Returns:
         The first of them that fonts have all letters of; else `text`, what they lack spelled out.
     """
-    letters = _letters()
     lines = [one_line(each) for each in (text, *others)]
-    line = next((each for each in lines if letters.issuperset(map(ord, each))), lines[0])
-    parts = itertools.groupby(line, lambda letter: ord(letter) in letters)
+    line = next((each for each in lines if all(map(_can_write, each))), lines[0])
+    parts = itertools.groupby(line, _can_write)
     words = ("".join(part) if is_there else spelled_out(part) for is_there, part in parts)
     return "".join(words).replace("$", r"\$")
 
 
-@functools.cache
-def _font_names():
-    installed = set(import_matplotlib("font_manager").get_font_names())
-    return [OWN_FONT, *(name for name in FONTS if name in installed)]
+def _can_write(letter):
+    """Whether a font has a letter; pictures use it from then on."""
+    if any(ord(letter) in _letters_of(name) for name in _used_fonts):
+        return True
+    others = () if letter in _lacking else _installed_fonts()
+    name = next((name for name in others if ord(letter) in _letters_of(name)), None)
+    if name is None:
+        _lacking.add(letter)
+        return False
+    _used_fonts.append(name)
+    sys.modules["matplotlib"].rcParams["font.family"] = list(_used_fonts)
+    return True
 
 
 @functools.cache
-def _letters():
-    """The code points that the fonts have."""
+def _installed_fonts():
+    names = set(import_matplotlib("font_manager").get_font_names())
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # of fonts not needed
+    names = {name for name in names if not BLANK_FONTS.search(name)}
+    return [name for name in FONTS if name in names] + sorted(names - {*FONTS})
+
+
+@functools.cache
+def _letters_of(name):
+    """The code points that a font has."""
     fonts = import_matplotlib("font_manager")
-    files = [fonts.findfont(name) for name in _font_names()]
-    return frozenset().union(*(fonts.get_font(file).get_charmap() for file in files))
+    try:
+        return frozenset(fonts.get_font(fonts.findfont(name)).get_charmap())
+    except (OSError, RuntimeError):  # a damaged one
+        return frozenset()
 
 
 @contextlib.contextmanager

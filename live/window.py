@@ -20,7 +20,7 @@ import cv2
 from PIL import Image, ImageDraw, ImageFont, features
 
 from common.class_list import one_line, spelled_out
-from common.slow_imports import import_matplotlib
+from common.slow_imports import BLANK_FONTS, import_matplotlib
 
 X11_PORT = 6000
 CONNECT_SECONDS = 2.0
@@ -28,7 +28,6 @@ CONNECT_SECONDS = 2.0
 FONT_DIR = Path(*importlib.util.find_spec("matplotlib").submodule_search_locations)
 FONT_DIR = FONT_DIR / "mpl-data" / "fonts" / "ttf"  # found without importing it, which is slow
 FONT, BOLD_FONT = str(FONT_DIR / "DejaVuSans.ttf"), str(FONT_DIR / "DejaVuSans-Bold.ttf")
-BLANK_FONTS = re.compile("lastresort|adobeblank|tofu|fallback", re.I)  # have a box for everything
 ORNATE = re.compile("bold|black|thin|light|italic|oblique|serif|mono|condensed", re.I)
 # Pillow's, which orders letters from right to left and joins them, where it has it.
 HAS_SHAPING = features.check("raqm")

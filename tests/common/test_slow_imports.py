@@ -23,12 +23,12 @@ def fonts(monkeypatch):
     """Call it with the names of the fonts that this system is to have besides Matplotlib's own."""
 
     def set_fonts(*names):
-        monkeypatch.setattr(slow_imports, "FONTS", names)
+        monkeypatch.setattr(slow_imports, "_installed_fonts", lambda: names)
         forget()
 
     def forget():
-        slow_imports._font_names.cache_clear()
-        slow_imports._letters.cache_clear()
+        del slow_imports._used_fonts[1:]
+        slow_imports._lacking.clear()
 
     yield set_fonts
     monkeypatch.undo()
@@ -94,12 +94,20 @@ def test_what_no_font_has_is_spelled_out(fonts, tmp_path, text, shown):
 def test_fonts_of_the_system_are_used_where_they_have_what_is_lacking(fonts, tmp_path):
     fonts()
     assert slow_imports.writable(ARC) == "[arc]"
-    fonts("No Such Font", "STIXGeneral")
+    fonts("cmr10", "STIXGeneral")
     assert slow_imports.writable(ARC) == ARC
     picture = slow_imports.make_figure(2, 1)
     picture.suptitle(ARC)
     picture.savefig(tmp_path / "picture.png")
     assert (read_image(tmp_path / "picture.png") < 128).any()
+
+
+def test_every_font_that_is_installed_is_looked_into_but_those_of_boxes():
+    assert "STIXGeneral" in slow_imports._installed_fonts()
+    for name in ("LastResort", "Unicode BMP Fallback SIL", "Adobe Blank"):
+        assert slow_imports.BLANK_FONTS.search(name)
+    assert not slow_imports.BLANK_FONTS.search("Droid Sans Fallback")
+    assert not slow_imports.BLANK_FONTS.search("DroidSansFallbackFull.ttf")
 
 
 def test_what_fonts_can_write_is_taken_in_the_place_of_a_name(fonts):
