@@ -280,9 +280,10 @@ class Dataset:
         known = dataset_names(self.root)
         near = difflib.get_close_matches(self.name, known, cutoff=0.5)
         suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
+        there = f"There are: {', '.join(known)}. " if known != ["toysigns"] else ""
         return (
             f"No data set `{self.name}` (no folder {self.video_dir.absolute()}). {suggestion}"
-            f"There are: {', '.join(known)}. To make it, record signs (python videocapture.py "
+            f"{there}To make it, record signs (python videocapture.py "
             f"--dataset {quote(self.name)} --sign hello thanks) or put videos into "
             f"{self.video_dir.as_posix()}/train/<sign>/."
         )

@@ -8,8 +8,9 @@ import time
 
 import cv2
 
-from live.camera import BLACK, WAIT_SECONDS, is_black
+from live.camera import BLACK, WAIT_SECONDS, HeadWatch, is_black
 from live.capture import check_sign_name
+from live.picture import network_box
 from live.recording import save
 from live.state import Demo, State
 from live.view import view_of
@@ -41,6 +42,7 @@ class LiveSession:
         self._tell = tell
         self._black_since = None
         self._told_black = False
+        self._head = HeadWatch()
         self._times_ended = 0
         self._drawn = 0.0  # when the window was drawn, by `time.monotonic`
         self.num_answers = 0
@@ -63,6 +65,7 @@ class LiveSession:
         for shot in shots:
             self._see(shot)
         self.demo.tick(now)
+        self.demo.is_head_outside = self._head.is_outside(now)
         self._check_camera(now)
         self._check_recognition(now)
         self._check_saving(now)
@@ -92,6 +95,10 @@ class LiveSession:
             shot = shot._replace(image=cv2.flip(shot.image, 1))
         self.shot = shot
         self.demo.frame(shot)
+        if self.demo.state in (State.READY, State.COUNTDOWN, State.RECORDING):
+            preset = self.recognition.run.preset
+            box = network_box(shot.image.shape, preset.frame_size, preset.input_size)
+            self._head.look(shot, box)
         if not is_black(shot.image):
             self._black_since, self._told_black = None, False
             self.demo.take_back(BLACK)

@@ -119,6 +119,7 @@ class Demo:
         self._shown = None  # the newest `Shot`
         self._picker = None
         self._notice, self._notice_until = None, 0.0
+        self.is_head_outside = False  # of what networks see, as far as is known
         self._told_problem = None
         self._kept = None  # the recording that was last asked to be saved
         self._saved = None  # where the present one is, in words

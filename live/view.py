@@ -51,6 +51,7 @@ IN_THE_BOX = "Sign inside the box: the network sees no more."
 MOTION_OUTSIDE = 0.25  # share of a recording's motion outside the box, from which on it is told
 NONE_KNOWN = "Press t and show me a sign: each is known from one clip on."
 NONE_OF_THESE = "none of these"
+HEAD_OUTSIDE = "Your head is outside the box: step back, or to the middle."
 OUTSIDE = "Much of the motion was outside the box: step back, or to the middle."
 
 
@@ -80,7 +81,10 @@ def view_of(demo, recognition, camera, shot, now, is_mirrored):
     _SHOW[demo.state](view, demo, recognition, now, is_mirrored)
     if demo.state is State.LOST:
         view.lines = [("", camera.problem or "The camera is being opened again.")]
-    view.message = demo.notice(now) or view.message
+    if notice := demo.notice(now):
+        # Where to stand is said beside whatever else is to be said.
+        hint = next((hint for hint in (OUTSIDE, HEAD_OUTSIDE) if hint in view.message), "")
+        view.message = f"{hint} {notice}".lstrip()
     return view
 
 
@@ -131,6 +135,7 @@ def _show_ready(view, demo, recognition, now, is_mirrored):
         view.heading = view.heading if names else "READY: press t"
     elif knows_drawn_signers(recognition.run):
         view.message = DRAWN_SIGNERS
+    view.message = _head_hint(demo) or view.message
 
 
 def _show_countdown(view, demo, recognition, now, is_mirrored):
@@ -138,6 +143,7 @@ def _show_countdown(view, demo, recognition, now, is_mirrored):
     view.heading, view.color = f"GET READY{f': {demo.taught}' if demo.taught else ''}", ORANGE
     view.rows = [] if demo.teacher else [(IN_THE_BOX, None, False)]
     view.big = f"{max(1, int(np.ceil(left)))}"
+    view.message = _head_hint(demo)
     view.keys = KEYS_OF_STOP
 
 
@@ -166,7 +172,7 @@ def _show_recording(view, demo, recognition, now, is_mirrored):
     left = max(0.0, demo.seconds - demo.seconds_in_state(now))
     view.heading, view.color = "RECORDING: sign now", RED
     view.bar, view.bar_text = left / demo.seconds, f"{left:.1f} s left"
-    view.message = _motion_hint(demo, recognition)
+    view.message = _motion_hint(demo, recognition) or _head_hint(demo)
     _put_flow(view, recognition.flow_pictures, -1, is_mirrored)
     view.keys = KEYS_OF_STOP
 
@@ -244,6 +250,10 @@ def _put_flow(view, pictures, number, is_mirrored):
     if pictures and view.camera is not None:
         picture = kept_part(pictures[min(number, len(pictures) - 1)], view.camera.shape[:2])
         view.beside, view.caption = for_the_eye(picture, is_mirrored), "optical flow"
+
+
+def _head_hint(demo):
+    return HEAD_OUTSIDE if demo.is_head_outside else ""
 
 
 def _motion_hint(demo, recognition):

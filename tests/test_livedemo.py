@@ -249,12 +249,13 @@ def test_drawn_signers_are_told_of_beside_every_answer(
     assert ("drawn signers" in views[State.READY].message) is is_told
 
 
+@pytest.mark.parametrize("num_frames", [90, 20])
 @pytest.mark.parametrize("top, is_told", [(44, False), (0, True)])
 def test_motion_outside_the_box_is_told_in_recording_and_answer(
-    recognition, tmp_path, top, is_told
+    recognition, tmp_path, top, is_told, num_frames
 ):
-    """A square that moves along in the middle, or along the upper edge."""
-    frames = np.full((90, 96, 128, 3), 40, np.uint8)
+    """A square in the middle, or along the upper edge; of a file that may begin again."""
+    frames = np.full((num_frames, 96, 128, 3), 40, np.uint8)
     for number, image in enumerate(frames):
         left = 50 + round(20 * np.sin(number / 4))
         image[top : top + 8, left : left + 30] = 220
@@ -264,6 +265,7 @@ def test_motion_outside_the_box_is_told_in_recording_and_answer(
     views = views_by_state(session(recognition, source, []), recognition)
     for state in (State.RECORDING, State.ANSWER):
         assert ("outside the box" in views[state].message) is is_told, state
+    assert ("began again" in views[State.RECORDING].message) is (num_frames == 20)
 
 
 def test_a_sign_is_named_by_its_label_where_fonts_lack_its_name(monkeypatch):

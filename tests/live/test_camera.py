@@ -13,7 +13,7 @@ from live import camera as camera_module
 from live.camera import KEPT_SHOTS, Camera, Shot, is_black
 from live.recording import Picker, Recording, save
 from live.recording import write_video as write_whole_video
-from tests.helpers import numbered_frames, numbers_of, write_video
+from tests.helpers import SHARED, numbered_frames, numbers_of, write_video
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,55 @@ def test_files_that_are_no_videos_are_refused_at_once(tmp_path, clip):
     bad.write_bytes(b"RIFF but no more")
     with pytest.raises(ValueError, match="bad.avi cannot stand in for a camera"):
         Camera(bad)
+
+
+BOX = (0.2, 0.2, 0.6, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("face", "is_outside"),
+    [
+        ((0.3, 0.4, 0.2, 0.2), False),
+        ((0.19, 0.4, 0.2, 0.2), False),  # by less than a tenth
+        ((0.1, 0.4, 0.2, 0.2), True),
+        ((0.7, 0.4, 0.2, 0.2), True),
+        ((0.3, 0.7, 0.2, 0.2), True),
+        (None, False),
+    ],
+)
+def test_a_head_that_leaves_the_box_is_told_for_a_while(monkeypatch, face, is_outside):
+    monkeypatch.setattr(camera_module, "find_face", lambda image: face)
+    watch = camera_module.HeadWatch()
+    watch.look(Shot(1.0, None), BOX)
+    assert watch.is_outside(1.1) is is_outside
+    monkeypatch.setattr(camera_module, "find_face", lambda image: None)
+    watch.look(Shot(2.0, None), BOX)  # it is not found: nothing new is known
+    assert watch.is_outside(2.1) is is_outside and not watch.is_outside(3.1)
+    monkeypatch.setattr(camera_module, "find_face", lambda image: (0.4, 0.4, 0.1, 0.1))
+    watch.look(Shot(2.2, None), BOX)  # it has just looked
+    assert watch.is_outside(2.3) is is_outside
+    watch.look(Shot(2.6, None), BOX)
+    assert not watch.is_outside(2.7)
+
+
+def test_an_opencv_without_a_detector_sees_no_face(monkeypatch):
+    assert camera_module.find_face(np.zeros((90, 120, 3), np.uint8)) is None
+    monkeypatch.setattr(camera_module, "FACE_FILE", "no_such_file.xml")
+    camera_module._face_detector.cache_clear()
+    assert camera_module.find_face(np.zeros((90, 120, 3), np.uint8)) is None
+    camera_module._face_detector.cache_clear()
+
+
+@pytest.mark.skipif(
+    not (SHARED / "data" / "karsl").is_dir(), reason="the recorded clips are not here"
+)
+def test_the_face_of_a_signer_is_found_where_it_is():
+    path = sorted((SHARED / "data" / "karsl").rglob("*.mp4"))[0]
+    image = read_clip(path, 3, 256, 256)[1]
+    top, left, height, width = camera_module.find_face(image)
+    assert 0.05 < top < 0.3 and 0.25 < left < 0.45 and 0.15 < width < 0.35
+    moved = np.roll(image, -40, axis=0)  # upwards
+    assert camera_module.find_face(moved)[0] < top - 0.1
 
 
 def test_black_pictures_are_recognised():

@@ -16,6 +16,7 @@ import pytest
 import predict
 import videocapture
 from common import dataset as data
+from common.class_list import DRAWN
 from common.video import open_video, read_clip
 from inference import run_folder
 from live import picture
@@ -167,7 +168,8 @@ def test_the_live_demo_by_its_keys(start, trained_run, tmp_path, clip):
     folder = shutil.copytree(trained_run, tmp_path / "model" / "run")
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     content["preset"]["seconds"] = SECONDS
-    content["dataset"] = "toysigns"
+    for sign in content["signs"]:
+        sign["category"] = DRAWN
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
 
     program = start("Sign language", "livedemo.py", "--camera", clip, "--json")
