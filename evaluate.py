@@ -199,7 +199,8 @@ def print_metrics(run, split, result):
     if people := result.get("new_people"):
         print(
             f"people of whom no clip was trained on: {people['top1']:.3f} of "
-            f"{number_of(people['num_videos'], 'clip')} ({people['num_people']} of them)"
+            f"{number_of(people['num_videos'], 'clip')} of {people['num_people']} "
+            f"{'person' if people['num_people'] == 1 else 'people'}"
         )
     _print_unknown(result)
     _print_baseline(run, result)
