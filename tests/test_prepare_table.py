@@ -274,7 +274,7 @@ def test_from_a_table_to_a_recogniser_that_is_judged_on_new_people(folder, prepa
     result = run_script(
         *("pipeline_nearest.py", "--dataset", "any", "--preset", "laptop"), cwd=folder, check=0
     )
-    assert "people of whom no clip was trained on: 1.000 of 2 clips of 1 people" in result.stdout
+    assert "people of whom no clip was trained on: 1.000 of 2 clips of 1 person" in result.stdout
 
 
 def test_from_python(folder):
