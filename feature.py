@@ -24,7 +24,7 @@ import i3d_weights
 from cluster import connection
 from common import dataset as data
 from common import disk, network_input, stage
-from common.command_line import SEED, quote
+from common.command_line import SEED, number_of, quote
 from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
 from frame import MAKE_ANEW
@@ -71,6 +71,10 @@ def extract_features(
         ValueError: the folder holds features of another network.
     """
     clips = dataset.stored_clips(stream)
+    if stream == "flow" and dataset.frame_dir.is_dir():
+        if without := len(dataset.stored_clips("rgb")) - len(clips):
+            hint = f"`python opticalflow.py {dataset.flags()}` makes it"
+            dataset.tell_once(f"{number_of(without, 'clip')} without flow: {hint}.")
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)

@@ -24,7 +24,7 @@ import numpy as np
 import opticalflow
 from common import dataset as data
 from common import network_input
-from common.command_line import COUNT, Option, number_of
+from common.command_line import COUNT, Option, number_of, telling
 from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
 from inference import run_folder
 from inference.engine import ENGINES, open_networks
@@ -381,7 +381,9 @@ def main(argv=None):
     failed = 0
     for path in clips:
         try:
-            answer = recognizer.predict(read_clip(path, preset.num_frames, *preset.frame_size))
+            with telling(f"{path}: being looked at ..."):
+                frames = read_clip(path, preset.num_frames, *preset.frame_size)
+                answer = recognizer.predict(frames)
         except (OSError, ValueError) as error:
             print(f"failed: {path}: {error}", file=sys.stderr)
             failed += 1

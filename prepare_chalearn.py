@@ -105,18 +105,20 @@ def is_for(dataset):
 def _lists_of(dataset):
     """(folder, lists, signs, labels) of the first folder with ChaLearn's lists, or None."""
     for folder in _default_sources(dataset):
-        lists = _lists_in(dataset, folder)
-        if not lists:
-            continue
-        signs, labels = label_list.choose_signs(dataset, folder)
+        may_be_foreign = dataset.has_videos() and not label_list.is_chalearn(dataset)
         try:
-            label_list.read_lists(lists, labels)
-        except ValueError:
-            if not dataset.has_videos() or label_list.is_chalearn(dataset):
+            lists = _lists_in(dataset, folder)
+            if not lists:
+                continue
+            signs, labels = label_list.choose_signs(dataset, folder)
+            if not label_list.read_lists(lists, labels)[0] and may_be_foreign:
+                raise ValueError("they are empty.")
+        except ValueError as error:
+            if not may_be_foreign:
                 raise
-            names = ", ".join(path.name for path in lists.values())
             dataset.tell_once(
-                f"Left alone: {names} in {folder}, which are no lists of ChaLearn's kind."
+                f"Left alone: the lists in {folder}, which are not as ChaLearn's: "
+                f"{str(error).splitlines()[0]}"
             )
             return None
         return folder, lists, signs, labels

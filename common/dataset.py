@@ -25,6 +25,7 @@ from common.presets import PRESET, PRESETS
 SPLITS = ("train", "val", "test")
 OTHER_SPLIT_NAMES = frozenset("dev eval testing training valid validation".split())
 BESIDE_SPLITS = frozenset(".csv .gz .json .md .txt .zip".split())  # lists, and what holds videos
+CHALEARN_ZIPS = ("train", "val", "test", "IsoGD")  # how their names begin; taken from as they are
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
 )
@@ -170,7 +171,7 @@ class Dataset:
         kinds = {}
         for path in sorted([self.video_dir, *self.video_dir.rglob("*")]):
             place = path.relative_to(self.video_dir)
-            is_hidden = any(part.startswith(".") for part in place.parts)
+            is_hidden = any(part.startswith(".") for part in place.parts[:-1])
             if path not in used and not is_hidden and (kind := _why_left_out(path, place.parts)):
                 kinds.setdefault(kind, []).append(path)
         return kinds
@@ -194,10 +195,10 @@ class Dataset:
                 f"Nothing in {folder} (expected <split>/<class>/<video>/*.jpg). "
                 f"Run `python {script} {self.flags()}` first."
             )
-        return clips if self.stored else self._with_video(clips)
+        return clips if self.stored else self._with_video(clips, stream)
 
-    def _with_video(self, clips):
-        there = {video.key for video in _clips_below(self.video_dir, _is_video)}
+    def _with_video(self, clips, stream):
+        there = {video.key: video for video in _clips_below(self.video_dir, _is_video)}
         if not there:
             raise FileNotFoundError(
                 f"No video in {self.video_dir}, but {len(clips)} clips are stored in "
@@ -210,7 +211,21 @@ class Dataset:
                 f"Stored clips that are left out, for their videos are gone: {len(gone)}, such as "
                 f"{gone[0].place()} (to use them: --stored)."
             )
+        if stream == "rgb":
+            self._tell_unused(there, current)
         return current
+
+    def _tell_unused(self, videos, clips):
+        """Says how many of {key: video} are not among the stored clips, and of which signs none."""
+        used = {clip.key for clip in clips}
+        unused = [video for key, video in videos.items() if key not in used]
+        if unused:
+            labels = sorted({video.label for video in unused} - {clip.label for clip in clips})
+            none = f" No clip at all of: {', '.join(labels[:5])}." if labels else ""
+            self.tell_once(
+                f"Videos that are not used: {len(unused)}, such as {unused[0].path}; they could "
+                f"not be read, or are not cut yet (`python frame.py {self.flags()}` tells).{none}"
+            )
 
     def tell_once(self, words):
         """Prints words about these clips, unless there are none or they were printed already."""
@@ -369,6 +384,9 @@ def _is_video(entry):
 
 def _why_left_out(path, parts):
     """Why a path below the folder of videos is no clip, in words; None for what needs no word."""
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    if path.name.startswith(".") and parts:
+        return "video whose name begins with a dot" if is_video and path.is_file() else None
     if os.path.isdir(path):
         return _why_folder_left_out(path, parts)
     if os.path.islink(path) and not os.path.exists(path):
@@ -378,10 +396,11 @@ def _why_left_out(path, parts):
     if not os.path.isfile(path):
         return "no ordinary file"
     if len(parts) == 1 and path.suffix.lower() in BESIDE_SPLITS:
-        return None
+        is_known = path.suffix.lower() != ".zip" or path.name.startswith(CHALEARN_ZIPS)
+        return None if is_known else "zip, which is not unpacked"
     if parts[0] not in SPLITS and parts[0].lower() in (*OTHER_SPLIT_NAMES, *SPLITS):
         return f"in a folder {parts[0]}, not {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    if not is_video:
         return "no video by its ending"
     if parts[0] in SPLITS and len(parts) > 3:
         return "in a folder one level too deep"

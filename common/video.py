@@ -132,6 +132,8 @@ def pick_frames(path, num_frames, height, width, take):
     if picked != guess:
         with open_video(path) as video:
             _decode(video, picked, height, width, take, last=picked[-1])
+    if len(times) == 1:
+        warnings.warn("it has a single picture, which is repeated", stacklevel=2)
     if jump:
         warnings.warn(f"{jump}; frames are picked by their number", stacklevel=2)
     # A varying frame rate makes the number in the header an estimate; what counts is the time.
@@ -252,24 +254,37 @@ def open_video(path):
     """
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}.")
-    with path.open("rb") as file:
+    with _opened(path) as file:
         if not file.read(1):
             raise ValueError("the file is empty")
         with _name_for_opencv(path, file) as name:
             video = _open_capture(name)
             if not video.isOpened():
-                raise ValueError("OpenCV cannot open it: not a video, truncated, or unknown format")
+                raise ValueError(
+                    "OpenCV cannot open it: not a video, only sound, truncated, or unknown format"
+                )
             try:
                 yield video
             finally:
                 video.release()
 
 
-def _open_capture(name):
-    # Else decoder and OpenCV write pages of their own warnings between ours.
+def _opened(path):
+    try:
+        return path.open("rb")
+    except PermissionError as error:
+        raise PermissionError("permission denied: it may not be read") from error
+
+
+def silence_decoder():
+    """Else decoder and OpenCV write pages of their own warnings between ours."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(READ_ATTEMPTS))
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def _open_capture(name):
+    silence_decoder()
+    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(READ_ATTEMPTS))
     usual = os.environ.setdefault(OPTIONS_OF_FFMPEG, "rtsp_transport;tcp")  # OpenCV's own default
     threads = [cv2.CAP_PROP_N_THREADS, max(cv2.getNumThreads(), 1)]
     video = cv2.VideoCapture(name, cv2.CAP_FFMPEG, threads)

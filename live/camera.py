@@ -20,7 +20,14 @@ import cv2
 import numpy as np
 
 from common.command_line import Option
-from common.video import bits_of, open_video, pixel_aspect, to_bgr, with_square_pixels
+from common.video import (
+    bits_of,
+    open_video,
+    pixel_aspect,
+    silence_decoder,
+    to_bgr,
+    with_square_pixels,
+)
 
 ASKED_SIZE = (640, 480)  # width, height; a camera may deliver another one
 KEPT_SHOTS = 32  # pictures that nobody has taken yet
@@ -215,7 +222,7 @@ def open_device(source):
     Raises:
         OSError: it is not there, or another program uses it.
     """
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_decoder()
     device = f"/dev/video{source}" if isinstance(source, int) else source
     if sys.platform == "linux" and "://" not in device and not Path(device).exists():
         raise FileNotFoundError(
@@ -224,6 +231,10 @@ def open_device(source):
         )
     video = cv2.VideoCapture(source)
     try:
+        if not video.isOpened() and "://" in device:
+            raise OSError(
+                f"No pictures come from {source}: check address, network, user and password."
+            )
         if not video.isOpened():
             raise OSError(
                 f"Camera {source} does not open: there is none, another program uses it, or this "
@@ -330,6 +341,8 @@ def is_device(source):
 
 def parse_source(text):
     """An `argparse` type: a camera's number, device file or address, or the path of a file."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a camera or a file, received ''")
     if text.isdecimal():
         return int(text)
     return text if is_device(text) else _one_file(text)

@@ -140,4 +140,7 @@ def test_a_seed_is_a_whole_number(main, seed, capsys, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         main(["--dataset", "moves", "--seed", seed])
     assert caught.value.code == 2
-    assert f"--seed: expected a whole number, 0 or more, received {seed}" in capsys.readouterr().err
+    assert (
+        f"--seed: expected a whole number from 0 to 4294967295, received {seed}"
+        in capsys.readouterr().err
+    )

@@ -914,8 +914,15 @@ def test_lists_of_another_kind_beside_sign_folders_are_left_alone(capsys):
     (folder / "train.txt").write_text("wave/1.mp4 0\nclap/1.mp4 1\n")
     dataset = data.Dataset("mine")
     assert not prepare_chalearn.is_for(dataset)
-    assert "Left alone: train.txt in " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert told.startswith("Left alone: the lists in data_set/mine, which are not as ChaLearn's: ")
+    assert told.count("\n") == 1
     assert prepare_chalearn.num_training_clips(dataset) == 2
+    for lists in ({"train.txt": ""}, {"train.txt": "wave/1 0\n", "train_list.txt": "wave/1 0\n"}):
+        for name, content in lists.items():
+            (folder / name).write_text(content)
+        assert not prepare_chalearn.is_for(dataset)
+        assert prepare_chalearn.num_training_clips(dataset) == 2
 
 
 # --- ChaLearn's own lists, which come with the project

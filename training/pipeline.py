@@ -143,7 +143,8 @@ def num_training_clips(dataset, val_fraction, min_signs=2):
 def example_of(dataset):
     """The path of a clip for the next command: a video, else a folder of stored frames."""
     clips = dataset.stored_clips("rgb") if dataset.stored else dataset.videos()
-    return clips[-1].path
+    learned = {clip.label for clip in clips if clip.split == "train"}
+    return [clip for clip in clips if clip.label in learned][-1].path
 
 
 def run_command(argv, docstring, stage_names, options_class, run_pipeline, presets=PRESETS):

@@ -53,7 +53,6 @@ def stored_clips(dataset, streams):
     stamps = stamps_of(dataset, with_frames)
     if not dataset.stored:
         videos = {video.key: video.path for video in dataset.videos()}
-        dataset.tell_once(_unused(videos, stamps, cut))
         _refuse_outdated(
             [clip.path for clip in with_frames],
             stamps.values(),
@@ -87,17 +86,6 @@ def _refuse_without_flow(with_frames, with_flow, command):
         raise FileNotFoundError(
             f"Clips without flow: {len(missing)}, such as {missing[0]}. Run `{command}` first."
         )
-
-
-def _unused(videos, stored, command):
-    """How many videos are not among the stored clips, in words; "" where all are."""
-    lacking = [path for key, path in videos.items() if key not in stored]
-    if not lacking:
-        return ""
-    return (
-        f"Videos that are not used: {len(lacking)}, such as {lacking[0]}; they could not be read, "
-        f"or are not cut yet (`{command}` tells)."
-    )
 
 
 def _refuse_outdated(results, stamps, sources, command):

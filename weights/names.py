@@ -159,7 +159,7 @@ def _one_prefix(prefixes):
         if len(below) == 1:
             return below[0]
     if len(whole) > 1:
-        named = ", ".join(prefix or "no prefix" for prefix in whole)
+        named = ", ".join(prefix.removesuffix(".") or "no prefix" for prefix in whole)
         raise ValueError(f"it holds {len(whole)} networks: {named}. Save one of them by itself")
     return whole[0]
 

@@ -141,6 +141,16 @@ def test_what_was_told_is_not_told_again(capsys):
     assert capsys.readouterr().out == "a word\n" * 2
 
 
+def test_videos_that_are_not_stored_are_told_and_the_signs_of_which_none_is(capsys):
+    mine = Dataset("mine")
+    make_files("train/a/1.mp4", "train/a/2.mp4", "train/b/1.mp4")
+    make_files("train/a/1/frame0000.jpg", folder=mine.frame_dir)
+    assert places(mine.stored_clips("rgb")) == ["train/a/1"]
+    told = capsys.readouterr().out
+    assert told.startswith("Videos that are not used: 2, such as data_set/mine/train/a/2.mp4; ")
+    assert told.endswith("(`python frame.py --dataset mine` tells). No clip at all of: b.\n")
+
+
 def test_without_any_video_the_flag_that_takes_stored_clips_is_named():
     make_files("train/a/1/frame0000.jpg", folder=Dataset("mine").frame_dir)
     with pytest.raises(FileNotFoundError, match="stored in .*data_temp/mine/full: --stored"):
@@ -164,7 +174,7 @@ def test_what_is_left_out_is_named_by_its_kind():
     make_files(*used, "class.csv", "notes.txt", "train/a/.hidden.mp4", ".git/train/a/1.mp4")
     make_files("train/a/deeper/3.mp4", "train/a/notes.txt", "train/a/4.jpg", "valid/a/1.mp4")
     make_files("train/5.mp4", "a/6.mp4", "7.mp4", "dev/a/1.mp4", "validation/a/1.mp4")
-    make_files("photo.jpg", "Train/a/1.mp4")
+    make_files("photo.jpg", "Train/a/1.mp4", "backup.zip", "train.zip", "IsoGD_phase_1.zip")
     os.symlink("nowhere.mp4", Path("data_set/mine/train/a/link.mp4"))
     if hasattr(os, "mkfifo"):
         os.mkfifo("data_set/mine/train/a/pipe.mp4")
@@ -174,6 +184,8 @@ def test_what_is_left_out_is_named_by_its_kind():
     assert len(Dataset("mine").videos()) == 4
     assert found == {
         "dead link": 1,
+        "video whose name begins with a dot": 1,
+        "zip, which is not unpacked": 1,
         "no ordinary file": 1,
         "in a folder one level too deep": 1,
         "no video by its ending": 3,

@@ -78,6 +78,12 @@ def test_odd_names_open_like_any_other(tmp_path, monkeypatch, name):
     assert numbers_of(clip) == list(range(12))
 
 
+def test_a_single_picture_is_told(tmp_path):
+    path = write_video(tmp_path / "clip.avi", numbered_frames(1))
+    with pytest.warns(UserWarning, match="it has a single picture, which is repeated"):
+        assert numbers_of(read_clip(path, 4, 64, 64)) == [0] * 4
+
+
 def test_a_picture_that_begins_long_after_the_sound_is_decoded(tmp_path):
     path = tmp_path / "late.ts"
     path.write_bytes(lzma.decompress((Path(__file__).parent / "late_picture.ts.xz").read_bytes()))

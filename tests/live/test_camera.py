@@ -163,6 +163,14 @@ def test_a_missing_camera_is_named(open_camera):
     assert "camera 97" in camera.problem.lower() and "--list" in camera.problem
 
 
+def test_an_address_without_an_answer_is_told_as_one(open_camera):
+    with pytest.raises(OSError, match="No pictures come from http://127.0.0.1:9/x: check address"):
+        with camera_module.open_device("http://127.0.0.1:9/x"):
+            pass
+    with pytest.raises(argparse.ArgumentTypeError):
+        camera_module.parse_source("")
+
+
 def test_files_that_are_no_videos_are_refused_at_once(tmp_path, clip):
     with pytest.raises(FileNotFoundError, match="nothing.avi"):
         Camera(tmp_path / "nothing.avi")
