@@ -49,6 +49,9 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     if not clips[split]:
         there = ", ".join(name for name in clips if clips[name])
         raise FileNotFoundError(f"{run.dataset} has no clips in {split}. There are: {there}.")
+    gone = run.data["val"] - len(clips["val"])
+    if split == "val" and gone > 0:
+        print(f"Validation clips of the training that are gone: {gone}.")
     recognizer = predict.Recognizer(run.folder, engine)
     print(f"engine: {predict.engine_text(recognizer)}")
     if run.architecture == run_folder.NEAREST and split == "train":
@@ -76,9 +79,11 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
         result["unknown"] = unknown
     elif split != "train":
         result["nearest"] = nearest_clips(run, clips["train"], clips[split], scores["fused"])
+    picture = results.picture(run, split, clips)
+    if picture.name == "confusion.png":
+        results.keep_picture(run, split)
     results.write(run, split, result)
     confusion = confusion_matrix(scores["fused"].argmax(axis=1), classes, len(run.signs))
-    picture = results.picture(run, split, clips)
     plot_confusion(confusion, run, split, picture)
     print_metrics(run, split, result)
     for count, true, predicted in most_confused(confusion):

@@ -83,8 +83,8 @@ def _remove_outdated(dataset, plan):
         if stay := sorted(set(earlier) - set(outdated)):
             place = stay[0].relative_to(dataset.video_dir)
             print(
-                f"Of an earlier table, {number_of(len(stay), 'clip')} stay, for some rows are "
-                f"wrong, such as {place}"
+                "Clips of an earlier table that stay, for some rows are wrong: "
+                f"{len(stay)}, such as {place}"
             )
     for path in outdated:
         disk.remove_stamp(path)

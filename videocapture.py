@@ -25,7 +25,7 @@ import cv2
 
 from common import class_list
 from common import dataset as data
-from common.command_line import COUNT, Number, quote
+from common.command_line import COUNT, Number, number_of, quote
 from common.presets import PRESETS
 from live.camera import (
     BLACK,
@@ -301,7 +301,7 @@ def main(argv=None):
     suffix = f".{args.format}"
     with server.serving(args, TITLE) as page:
         num_kept = record(dataset, signs, args.clips, args.camera, args.seconds, suffix, **page)
-    print(f"{num_kept} new clips in {(dataset.video_dir / 'train').as_posix()}.")
+    print(f"{number_of(num_kept, 'new clip')} in {(dataset.video_dir / 'train').as_posix()}.")
     if num_kept:
         tell_next(dataset, args.camera)
     return 0

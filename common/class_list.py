@@ -12,7 +12,6 @@ from pathlib import Path
 
 from common import disk
 
-FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 DRAWN = "toy"  # category of the signs of drawn signers
 CLIP_COLUMNS = ("split", "class", "video", "signer")
 

@@ -31,8 +31,9 @@ from common import PROJECT_DIR
 
 PROJECT = Path(PROJECT_DIR)
 ANEW = ("--restart", "--rebuild")  # flags of commands that begin anew whenever they are given
-ALIVE_SECONDS, AT_ONCE_SECONDS = 4, 0.5
+ALIVE_SECONDS, AT_ONCE_SECONDS = 3, 0.5
 LARGE = {"keras", "openvino", "tensorflow"}
+FORBIDDEN = '<>:"/\\|?*'  # in file names, on one system or another
 REQUIRED = object()  # as the default of an option that has none
 _silence = {"since": 0.0, "end": -math.inf}  # the last one that `telling` ended
 
@@ -67,13 +68,15 @@ COUNT_OR_0 = Number(int, lambda value: value >= 0, "a whole number, 0 or more")
 POSITIVE = Number(float, lambda value: 0 < value < math.inf, "a number above 0")
 SHARE = Number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 SHARE_BELOW_1 = Number(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+LEARNING_RATE = Number(float, lambda value: 0 < value <= 10, "a number above 0, up to 10")
 SEED = Number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
 SHARE_TO_HALF = Number(float, lambda value: 0 <= value <= 0.5, "a number from 0 to 0.5")
 
 
 def folder_name(text):
     """An `argparse` type: the plain name of a folder."""
-    if not text or Path(text).name != text or text.startswith(".") or "\\" in text:
+    is_odd = not text or Path(text).name != text or text.startswith(".")
+    if is_odd or set(text) & set(FORBIDDEN):
         raise argparse.ArgumentTypeError(f"expected the plain name of a folder, received {text!r}")
     return text
 
@@ -271,7 +274,9 @@ def run(main, waits=True, goes_on="The same command goes on from here."):
     except KeyboardInterrupt:
         if waits:
             if goes_on and (again := [flag for flag in ANEW if flag in sys.argv]):
-                goes_on = f"Without {again[0]}, the same command goes on from here."
+                instead = f"With --resume in place of {again[0]}"
+                how = instead if "--resume" in goes_on else f"Without {again[0]}"
+                goes_on = f"{how}, the same command goes on from here."
             print(f"\nStopped. {goes_on}".rstrip(), file=sys.stderr, flush=True)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries say while they end
         # TensorFlow's threads that read clips would keep an ordinary exit waiting for ever.

@@ -280,7 +280,7 @@ class Dataset:
         if self.name == "toysigns":
             hint = "Run `python toysigns.py`, then `python prepare_chalearn.py --dataset toysigns`."
         elif self.name.startswith("chalearn"):
-            hint = f"Run `{prepare}` first."
+            hint = f"Run `{prepare}` first. "
         else:
             hint = "Put your videos there, or, if it is ChaLearn, run "
             hint += f"`{prepare}`."
@@ -295,10 +295,11 @@ class Dataset:
         known = dataset_names(self.root)
         near = difflib.get_close_matches(self.name, known, cutoff=0.5)
         suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
+        prepared = hint if self.name.startswith("chalearn") else ""
         there = f"There are: {', '.join(known)}. " if known != ["toysigns"] else ""
         return (
             f"No data set `{self.name}` (no folder {self.video_dir.absolute()}). {suggestion}"
-            f"{there}To make it, record signs (python videocapture.py "
+            f"{there}{prepared}To make it, record signs (python videocapture.py "
             f"--dataset {quote(self.name)} --sign hello thanks) or put videos into "
             f"{self.video_dir.as_posix()}/train/<sign>/."
         )

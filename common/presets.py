@@ -5,7 +5,7 @@ import dataclasses
 from common.command_line import (
     COUNT,
     COUNT_OR_0,
-    POSITIVE,
+    LEARNING_RATE,
     REQUIRED,
     SHARE_BELOW_1,
     Option,
@@ -43,8 +43,8 @@ class Preset:
         REQUIRED, "epochs of the first phase: only the new top; I3D's is solved in one", COUNT_OR_0
     )
     epochs_all: int = option(REQUIRED, "epochs of the second phase: everything", COUNT_OR_0)
-    learning_rate_top: float = option(REQUIRED, "of Adam in the first phase", POSITIVE)
-    learning_rate_all: float = option(REQUIRED, "of Adam in the second phase", POSITIVE)
+    learning_rate_top: float = option(REQUIRED, "of Adam in the first phase", LEARNING_RATE)
+    learning_rate_all: float = option(REQUIRED, "of Adam in the second phase", LEARNING_RATE)
     cosine: bool
     weights: str
     epochs_for_clips: int = 0

@@ -12,7 +12,7 @@ import numpy as np
 import predict
 import train_nearest
 from common import stage
-from common.command_line import telling
+from common.command_line import number_of, telling
 from evaluation.metrics import inputs_of
 from inference import extractor
 from inference.engine import comparison_of
@@ -38,7 +38,8 @@ def nearest_clips(run, train, judged, scores):
     places = [judged.index(clip) for clip in chosen]
     classes = np.array([run.labels.index(clip.label) for clip in chosen])
     found, streams = {}, {}
-    words = f"evaluate: comparing {len(chosen)} clips with the nearest of {len(examples)} ..."
+    clips = number_of(len(chosen), "clip")
+    words = f"evaluate: comparing {clips} with the nearest of {len(examples)} ..."
     with telling(words), concurrent.futures.ThreadPoolExecutor(stage.num_cores()) as threads:
         for stream in run.streams:
             found[stream] = _compare_with(run, stream, examples, threads)

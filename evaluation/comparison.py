@@ -84,7 +84,8 @@ def _common_split(runs, judged, wanted):
         lacking = f"were not all judged on {wanted}" if wanted else "share no split"
         raise ValueError(
             f"Only runs with the same clips compare, and these {lacking} ({of_each}). Judge one "
-            "again: evaluate.py --split."
+            f"again: `python evaluate.py --model {quote(runs[0].folder)} --split "
+            f"{wanted or results.best_split(judged[-1])}`."
         )
     return results.best_split(shared)
 

@@ -22,6 +22,7 @@ from common import disk
 ORDER = ("test", "val", "train")  # which split tells most
 FILE = "evaluation.json"
 GUESSING_DEVIATIONS = 1.64  # above chance; one in twenty who guess get that far
+FEW_CLIPS = 20  # with fewer, what is above chance is not called guessing
 
 
 def read(run):
@@ -58,22 +59,34 @@ def picture(run, split, clips):
     return run.folder / ("confusion.png" if is_best else f"confusion-{split}.png")
 
 
+def keep_picture(run, split):
+    """Gives confusion.png the name of its split, where `split` tells more than what was judged."""
+    judged, path = read(run), run.folder / "confusion.png"
+    if judged and path.is_file() and (before := best_split(judged)) != split:
+        path.replace(run.folder / f"confusion-{before}.png")
+
+
 def chance(run):
     """The accuracy of guessing."""
     return 1 / len(run.signs)
 
 
 def is_guessing(run, result):
-    """Whether the fused top-1 is what guessing could reach, too; not where all right could be."""
-    right = result["streams"]["fused"]["top1"] * result["num_videos"]
-    return not is_too_few(run, result) and right <= _most_by_chance(run, result)
+    """Whether the fused top-1 is no more than chance, or of many clips what chance can bring."""
+    number = result["num_videos"]
+    right = result["streams"]["fused"]["top1"] * number
+    is_above = right > number * chance(run)
+    is_few = number < FEW_CLIPS and is_above or number <= _most_by_chance(run, number)
+    return not is_few and right <= _most_by_chance(run, number)
 
 
 def is_too_few(run, result):
-    """Whether the clips are so few that guessing could name all of them."""
-    return result["num_videos"] <= _most_by_chance(run, result)
+    """Whether the clips are too few to tell their fused top-1 from guessing."""
+    number = result["num_videos"]
+    right = result["streams"]["fused"]["top1"] * number
+    return right <= _most_by_chance(run, number) and not is_guessing(run, result)
 
 
-def _most_by_chance(run, result):
-    number, share = result["num_videos"], chance(run)
+def _most_by_chance(run, number):
+    share = chance(run)
     return number * share + GUESSING_DEVIATIONS * math.sqrt(number * share * (1 - share))

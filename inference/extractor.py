@@ -35,6 +35,8 @@ def find_weights(preset, stream, extractor, weights):
         return None
     if extractor == SIGNS:
         _refuse_other_sizes(preset)
+        if weights == "none":
+            raise ValueError(f"--extractor {SIGNS} is a network that has learned: name --weights.")
         path = i3d_weights.find_weights(weights, stream)
         i3d_weights.check_weights(path, stream, SIGNS_PRESET.width_multiplier)
         return path

@@ -107,7 +107,8 @@ class Run:
         folder = Path(folder)
         path = folder / "run.json"
         if not path.is_file():
-            known = [run.folder.as_posix() for run in all_runs(folder.parent)]
+            runs = all_runs(folder.parent) or all_runs()
+            known = [run.folder.as_posix() for run in runs]
             there = f"There are: {', '.join(known)}." if known else _how_to_train()
             where = folder.absolute()
             raise FileNotFoundError(f"No trained model in {where} (no run.json). {there}")

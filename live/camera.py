@@ -341,8 +341,8 @@ def is_device(source):
 
 def parse_source(text):
     """An `argparse` type: a camera's number, device file or address, or the path of a file."""
-    if not text:
-        raise argparse.ArgumentTypeError("expected a camera or a file, received ''")
+    if not text or text.startswith("-"):
+        raise argparse.ArgumentTypeError(f"expected a camera or a file, received {text!r}")
     if text.isdecimal():
         return int(text)
     return text if is_device(text) else _one_file(text)

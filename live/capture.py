@@ -9,6 +9,7 @@ import enum
 import os
 
 from common import class_list, disk
+from common.command_line import FORBIDDEN
 from live.recording import Recording
 from live.state import COUNTDOWN_SECONDS, ESCAPE
 
@@ -120,9 +121,9 @@ class Capture:
 def check_sign_name(name):
     """Raises ValueError where a sign's name cannot be that of a folder on every system."""
     is_odd = name.strip(" .") != name or not name or not name.isprintable()
-    if is_odd or set(name) & set(class_list.FORBIDDEN):
+    if is_odd or set(name) & set(FORBIDDEN):
         raise ValueError(
-            f"The name of a sign becomes that of a folder, without {class_list.FORBIDDEN} and "
+            f"The name of a sign becomes that of a folder, without {FORBIDDEN} and "
             f"without a dot or space at its ends. Received: {name!r}"
         )
 

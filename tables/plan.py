@@ -4,9 +4,10 @@ import hashlib
 import re
 
 from common import class_list, disk, stage
+from common.command_line import FORBIDDEN
 from tables import columns, videos
 
-FORBIDDEN = re.compile(rf"[{re.escape(class_list.FORBIDDEN)}\x00-\x1f]")
+ODD = re.compile(rf"[{re.escape(FORBIDDEN)}\x00-\x1f]")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}  # of the people, with --split-by signer
 REFUSED_DIR = ".refused"  # where what is refused would be, which is never made
 
@@ -75,7 +76,7 @@ class Plan:
         name = path.stem if path.is_file() else path.name
         if piece.is_cut:
             name += f"_{self._cell(row, 'start') or 0}-{self._cell(row, 'end') or 'end'}"
-        name = FORBIDDEN.sub("_", class_list.one_line(name)).strip(" .") or "clip"
+        name = ODD.sub("_", class_list.one_line(name)).strip(" .") or "clip"
         place = self._free_place(split, label, name, path, row.where)
         target = self._dataset.video_dir.joinpath(*place[:2], place[2] + piece.suffix)
         told = {"start": piece.start, "end": piece.end, "unit": piece.unit}
@@ -87,7 +88,7 @@ class Plan:
 
     def _free_place(self, split, label, name, path, where):
         """Where a clip goes; the name of its folder is added where another has its name."""
-        for free in (name, FORBIDDEN.sub("_", f"{path.parent.name}_{name}")):
+        for free in (name, ODD.sub("_", f"{path.parent.name}_{name}")):
             other_path, other = self._taken.setdefault((split, label, free), (path, where))
             if other is where:
                 return split, label, free
@@ -106,7 +107,7 @@ class Plan:
 
     def _folder_of(self, label):
         """The folder of a sign, whose name in class.csv stays as it is in the table."""
-        folder = FORBIDDEN.sub("_", class_list.one_line(label)).strip(" .")
+        folder = ODD.sub("_", class_list.one_line(label)).strip(" .")
         if not folder:
             raise ValueError(f"the label {label!r} cannot name a folder" if label else "no label")
         known = self._labels.setdefault(folder, label)

@@ -142,7 +142,7 @@ def new_run(folder, dataset, architecture_name, stored, options, further_options
             "train": len(train),
             "val": len(val),
             "val_fraction": options.val_fraction,
-            "clips_of_signs": dict(sorted(collections.Counter(c.label for c in used).items())),
+            "clips_of_signs": _clips_of_signs(used),
             **({"val_clips": sorted(map(_key, val))} if _is_made(clips, val) else {}),
             "fingerprint": _digest(map(_place, used)),
             "videos": digest_of_videos(used, stored.stamps),
@@ -183,6 +183,14 @@ def _key(clip):
 def _digest(texts):
     content = "\n".join(texts).encode(errors="surrogateescape")
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _clips_of_signs(clips):
+    """{label: [number of clips, what stands for them]}."""
+    places = collections.defaultdict(list)
+    for clip in clips:
+        places[clip.label].append(_place(clip))
+    return {label: [len(each), _digest(each)] for label, each in sorted(places.items())}
 
 
 def _is_made(clips, val):
@@ -302,6 +310,8 @@ def _changes_of_clips(there, run):
         changes.append(f"{words} {'added' if now > before else 'fewer'}{of_signs}")
     elif of_signs:
         changes.append(f"other clips, as many as before{of_signs}")
+    elif changes and "clips_of_signs" in there.data:
+        pass  # the signs that came and went say all
     elif there.data["fingerprint"] != run.data["fingerprint"]:
         changes.append("other clips, as many as before")
     elif _differ(there, run, "videos"):
@@ -312,15 +322,15 @@ def _changes_of_clips(there, run):
 
 
 def _changes_of_signs(there, run):
-    """How many clips more or fewer the signs have that both know, in brackets."""
+    """How the clips of signs that both know have changed, in brackets."""
     old, new = (each.data.get("clips_of_signs", {}) for each in (there, run))
-    names = {sign.label: sign.name for sign in run.signs}
-    changes = [
-        f"{names[label]} {abs(new[label] - old[label])} "
-        f"{'more' if new[label] > old[label] else 'fewer'}"
-        for label in names
-        if label in old and label in new and old[label] != new[label]
-    ]
+    changes = []
+    for sign in run.signs:
+        before, now = old.get(sign.label), new.get(sign.label)
+        if before and now and before != now:
+            more = now[0] - before[0]
+            words = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "others"
+            changes.append(f"{sign.name}: {words}")
     more = ", ..." if len(changes) > MAX_LISTED_SIGNS else ""
     return f" ({', '.join(changes[:MAX_LISTED_SIGNS])}{more})" if changes else ""
 
@@ -352,7 +362,10 @@ def refuse_unasked_resume(run, streams, resume):
 def check_schedule(preset):
     """Raises ValueError where there is nothing to train."""
     if not preset.epochs_top + preset.epochs_all:
-        raise ValueError("No epochs to train: --epochs-top and --epochs-all are both 0.")
+        raise ValueError(
+            "No epochs to train: --epochs-top and --epochs-all are both 0. From random weights "
+            "there is no first phase."
+        )
 
 
 def check_installed(options, preset):

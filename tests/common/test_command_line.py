@@ -83,6 +83,7 @@ def test_flags_become_options():
     [
         ("--name", "x/y"),
         ("--name", ".."),
+        ("--name", "a:b"),
         ("--name", ""),
         ("--number", "0"),
         ("--number", "2.5"),
@@ -180,12 +181,17 @@ def test_ctrl_c_while_modules_are_imported_is_one_word(script, module, tmp_path,
     [
         ([], "The same command goes on from here."),
         (["--restart"], "Without --restart, the same command goes on from here."),
+        (
+            ["--restart", "train"],
+            "With --resume in place of --restart, the same command goes on from here.",
+        ),
     ],
 )
 def test_what_is_said_after_ctrl_c_is_true_for_the_command_given(flags, words, tmp_path):
     code = "import signal; from common import command_line\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "command_line.run(lambda: signal.raise_signal(signal.SIGINT))"
+    settings = {"goes_on": "The same with --resume."} if "train" in flags else {}
+    code += f"command_line.run(lambda: signal.raise_signal(signal.SIGINT), **{settings})"
     command = [sys.executable, "-c", code, *flags]
     result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 130 and result.stderr.endswith(f"Stopped. {words}\n")

@@ -167,8 +167,9 @@ def test_an_address_without_an_answer_is_told_as_one(open_camera):
     with pytest.raises(OSError, match="No pictures come from http://127.0.0.1:9/x: check address"):
         with camera_module.open_device("http://127.0.0.1:9/x"):
             pass
-    with pytest.raises(argparse.ArgumentTypeError):
-        camera_module.parse_source("")
+    for text in ("", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a camera or a file"):
+            camera_module.parse_source(text)
 
 
 def test_files_that_are_no_videos_are_refused_at_once(tmp_path, clip):

@@ -234,13 +234,21 @@ def test_what_changed_since_a_training_is_told_in_words(stored_dataset, tmp_path
         (folder / "train" / "left" / "0").rename(folder / "train" / "left" / "9") if (
             folder != dataset.video_dir
         ) else (folder / "train" / "left" / "0.avi").rename(folder / "train" / "left" / "9.avi")
-    with pytest.raises(ValueError, match="settings: other clips, as many as before. To"):
+    words = r"settings: other clips, as many as before \(left: others\). To"
+    with pytest.raises(ValueError, match=words):
         train_shallow(dataset, "run", stream="flow")
     for folder in (dataset.video_dir, dataset.frame_dir, dataset.flow_dir):
         name = "9.avi" if folder == dataset.video_dir else "9"
         (folder / "train" / "left" / name).rename(folder / "train" / "right" / name)
-    words = r"settings: other clips, as many as before \(left 1 fewer, right 1 more\). To"
+    words = r"settings: other clips, as many as before \(left: 1 fewer, right: 1 more\). To"
     with pytest.raises(ValueError, match=words):
+        train_shallow(dataset, "run", stream="flow")
+    for folder in (dataset.video_dir, dataset.frame_dir, dataset.flow_dir):
+        name = "9.avi" if folder == dataset.video_dir else "9"
+        (folder / "train" / "right" / name).rename(folder / "train" / "left" / f"0{name[1:]}")
+        for split in ("train", "val", "test"):
+            (folder / split / "left").rename(folder / split / "aside")
+    with pytest.raises(ValueError, match="settings: new sign aside; without the sign left. To"):
         train_shallow(dataset, "run", stream="flow")
 
 
