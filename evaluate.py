@@ -17,7 +17,7 @@ import predict
 from common import dataset as data
 from common import disk, stage
 from common.class_list import read_signers
-from common.command_line import number_of
+from common.command_line import number_of, some_of
 from evaluation import comparison, results
 from evaluation.baseline import nearest_clips
 from evaluation.confusion import confusion_matrix, most_confused, plot_confusion
@@ -80,8 +80,6 @@ def evaluate(run_dir=None, split=None, engine="auto", stored=False):
     elif split != "train":
         result["nearest"] = nearest_clips(run, clips["train"], clips[split], scores["fused"])
     picture = results.picture(run, split, clips)
-    if picture.name == "confusion.png":
-        results.keep_picture(run, split)
     results.write(run, split, result)
     confusion = confusion_matrix(scores["fused"].argmax(axis=1), classes, len(run.signs))
     plot_confusion(confusion, run, split, picture)
@@ -130,7 +128,9 @@ def is_guessing(run_dir):
     """Whether what is known of a run is no better than guessing."""
     run = run_folder.Run.read(run_dir)
     judged = results.read(run)
-    return bool(judged) and results.is_guessing(run, judged[results.best_split(judged)])
+    if not judged:
+        return False
+    return results.beside_chance(run, judged[results.best_split(judged)]) == results.GUESSING
 
 
 def stored_splits(run, stored=False):
@@ -164,7 +164,7 @@ def _of_known_signs(run, clips):
         run.clips_of().tell_once(
             f"Left out: {number_of(len(clips) - len(known), 'clip')} of "
             f"{number_of(len(unknown), 'sign')} that {run.folder.name} was not trained on: "
-            f"{', '.join(unknown[:5])}" + ", ..." * (len(unknown) > 5)
+            f"{some_of(unknown)}"
         )
     return known
 
@@ -197,10 +197,8 @@ def print_metrics(run, split, result):
         print(f"{name:8}" + "".join(f"{values[key]:14.3f}" for key in columns))
     if len(run.streams) == 2:
         print(f"fusion: {run.fusion_weight:.2f} rgb + {1 - run.fusion_weight:.2f} flow")
-    if results.is_guessing(run, result):
-        print("That is no better than guessing.")
-    elif results.is_too_few(run, result) and len(run.signs) > 1:
-        print("Too few clips to tell that from guessing.")
+    if words := results.beside_chance(run, result):
+        print(words)
     if people := result.get("new_people"):
         print(
             f"people of whom no clip was trained on: {people['top1']:.3f} of "

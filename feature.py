@@ -27,7 +27,6 @@ from common import disk, network_input, stage
 from common.command_line import SEED, number_of, quote
 from common.network_input import STREAMS
 from common.presets import MOBILE_LSTM_PRESETS
-from frame import MAKE_ANEW
 from inference.extractor import (
     EXTRACTORS,
     HOG_HOF,
@@ -223,10 +222,7 @@ def feature_file(folder, clip):
 
 def write_features(source, partial, stream, preset, batches, size):
     """One job of the stage: the folder of JPEGs `source` to the new file `partial`."""
-    stored = load_clip(stream, source)
-    if len(stored) != preset.num_frames:
-        words = f"{len(stored)} pictures instead of {preset.num_frames}"
-        raise ValueError(f"{words} in {source}. {MAKE_ANEW}")
+    stored = load_clip(stream, source, preset.num_frames)
     clip = network_input.stream_input(stream, stored, *size)
     file = io.BytesIO()
     np.save(file, batches.features(clip).astype(np.float16))

@@ -25,7 +25,7 @@ import numpy as np
 from cluster import connection
 from common import dataset as data
 from common import disk, stage
-from common.command_line import number_of
+from common.command_line import number_of, some_of
 from common.video import (
     BYTES_PER_PIXEL,
     HIGHEST_FPS,
@@ -39,32 +39,32 @@ from common.video import (
     sample_indices,
 )
 
-# The last two are handed on: people call them as `frame.read_clip`.
-MAX_LISTED_SIGNS = 5
 MAKE_ANEW = "Delete that folder, and run frame.py and opticalflow.py."
+# The last two are handed on: people call them as `frame.read_clip`.
 __all__ = ["extract_frames", "load_frames", "read_stored", "read_clip", "sample_indices"]
 
 
-def load_frames(folder):
+def load_frames(folder, num_frames=None):
     """The stored frames of one clip, uint8 BGR, `(num_frames, height, width, 3)`.
 
     Raises:
         ValueError: one is missing or damaged; the message says how to make them anew.
     """
-    return np.stack([read_stored(path) for path in stored_pictures(folder, "frame")])
+    return np.stack([read_stored(path) for path in stored_pictures(folder, "frame", num_frames)])
 
 
-def stored_pictures(folder, name):
+def stored_pictures(folder, name, num_frames=None):
     """The paths of a clip's pictures, `<name>0000.jpg` and so on, in order.
 
     Raises:
-        ValueError: there are none, or one before the last is missing.
+        ValueError: there are none, one before the last is missing, or they are not `num_frames`.
     """
     paths = sorted(folder.glob(f"{name}*.jpg"))
+    found = number_of(len(paths), "picture")
+    if num_frames not in (None, len(paths)):
+        raise ValueError(f"{folder} has {found} instead of {num_frames}. {MAKE_ANEW}")
     if not paths or paths[-1].name != f"{name}{len(paths) - 1:04d}.jpg":
-        raise ValueError(
-            f"{folder} has {number_of(len(paths), 'picture')}, and one is missing. {MAKE_ANEW}"
-        )
+        raise ValueError(f"{folder} has {found}, and one is missing. {MAKE_ANEW}")
     return paths
 
 
@@ -169,9 +169,7 @@ def print_remarks(dataset, videos):
 
 def _print_signs(words, labels):
     if labels:
-        more = ", ..." * (len(labels) > MAX_LISTED_SIGNS)
-        shown = ", ".join(sorted(labels)[:MAX_LISTED_SIGNS])
-        print(f"{number_of(len(labels), 'sign')} {words}: {shown}{more}")
+        print(f"{number_of(len(labels), 'sign')} {words}: {some_of(sorted(labels))}")
 
 
 def describe_videos(dataset, workers=None):
@@ -182,7 +180,7 @@ def describe_videos(dataset, workers=None):
     """
     videos = dataset.videos_to_cut()
     if not videos:
-        return _describe_stored(dataset)
+        return data.print_splits(dataset.stored_clips("rgb"), "clip")
     with concurrent.futures.ThreadPoolExecutor(workers or stage.num_cores()) as executor:
         headers = list(executor.map(_header_or_reason, [video.path for video in videos]))
     read = [pair for pair in zip(videos, headers, strict=True) if not isinstance(pair[1], str)]
@@ -197,14 +195,6 @@ def describe_videos(dataset, workers=None):
     for video, header in zip(videos, headers, strict=True):
         if isinstance(header, str):
             print(f"cannot be read: {video.path}: {header}")
-
-
-def _describe_stored(dataset):
-    clips = dataset.stored_clips("rgb")
-    for split in data.SPLITS:
-        if labels := [clip.label for clip in clips if clip.split == split]:
-            words = number_of(len(labels), "clip"), number_of(len(set(labels)), "sign")
-            print(f"{split}: {' of '.join(words)}")
 
 
 def _print_split(split, labels, headers):

@@ -119,7 +119,7 @@ def refuse_other_width(weights, preset):
     if weights == "kinetics" and preset.width_multiplier != 1:
         raise ValueError(
             f"The Kinetics weights are those of a network of width 1, that of --preset "
-            f"{preset.name} is {preset.width_multiplier:g}. Use `--preset full`, or others."
+            f"{preset.name} is {preset.width_multiplier:g}. Use `--preset full`."
         )
 
 

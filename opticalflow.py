@@ -198,7 +198,7 @@ def write_flow(folder, flow):
         write_image(folder / f"flow{number:04d}.jpg", image, FLOW_JPEG_QUALITY)
 
 
-def load_flow(folder):
+def load_flow(folder, num_frames=None):
     """The stored flow of one clip.
 
     Returns:
@@ -207,14 +207,14 @@ def load_flow(folder):
     Raises:
         ValueError: a picture is missing or damaged; the message says how to make them anew.
     """
-    paths = frame.stored_pictures(folder, "flow")
+    paths = frame.stored_pictures(folder, "flow", num_frames)
     codes = np.stack([frame.read_stored(path, cv2.IMREAD_GRAYSCALE) for path in paths])
     return np.stack(np.split(codes, 2, axis=1), axis=-1)
 
 
-def load_clip(stream, folder):
+def load_clip(stream, folder, num_frames=None):
     """What is stored of one clip for a stream: `frame.load_frames` or `load_flow`."""
-    return {"rgb": frame.load_frames, "flow": load_flow}[stream](folder)
+    return {"rgb": frame.load_frames, "flow": load_flow}[stream](folder, num_frames)
 
 
 def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
@@ -252,9 +252,7 @@ def flow_parameters(dataset, algorithm):
 
 def clip_to_flow(source, partial, algorithm, num_frames):
     """One job of the stage: the frame folder `source` to the new folder `partial`."""
-    paths = sorted(source.glob("frame*.jpg"))
-    if len(paths) != num_frames:
-        raise ValueError(f"{len(paths)} frames instead of {num_frames}. Run frame.py --rebuild.")
+    paths = frame.stored_pictures(source, "frame", num_frames)
     stream = FlowStream(algorithm)
     # JPEG stores gray by itself: decoding that alone takes half the time.
     grays = (frame.read_stored(path, cv2.IMREAD_GRAYSCALE) for path in paths)

@@ -12,19 +12,17 @@ from common import command_line  # isort: split
 import collections
 import copy
 import dataclasses
-import glob
 import json
 import os
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 
 import opticalflow
 from common import dataset as data
 from common import network_input
-from common.command_line import COUNT, Option, number_of, telling
+from common.command_line import COUNT, Option, expanded, number_of, telling
 from common.video import IMAGE_SUFFIXES, fit_frame, read_clip, sample_indices
 from inference import run_folder
 from inference.engine import ENGINES, open_networks
@@ -325,16 +323,9 @@ def _listed(suffixes):
 
 
 def _expand(path):
-    try:
-        expanded = Path(path).expanduser()
-    except RuntimeError:  # the home of somebody who is not known here
-        expanded = Path(path)
-    if expanded.exists():
-        return [expanded]
-    is_pattern = glob.has_magic(str(expanded))
-    found = sorted(map(Path, glob.glob(str(expanded)))) if is_pattern else []
+    found = expanded(path)
     if not found:
-        raise FileNotFoundError(f"No file or folder {expanded}.")
+        raise FileNotFoundError(f"No file or folder {path}.")
     return found
 
 

@@ -21,7 +21,6 @@ out of a zip one by one. Videos of your own in data_set/<name>/train/<sign>/ nee
 from common import command_line  # isort: split
 
 import argparse
-import collections
 import dataclasses
 import functools
 from pathlib import Path
@@ -31,7 +30,7 @@ from chalearn.sorting_plan import Plan
 from cluster import connection
 from common import class_list, stage
 from common import dataset as data
-from common.command_line import SHARE_TO_HALF, number_of
+from common.command_line import SHARE_TO_HALF
 
 TRANSFERS = ("copy", "move", "link")
 CHALEARN_PAGE = "https://chalearnlap.cvc.uab.cat/dataset/21/description/"
@@ -105,16 +104,15 @@ def is_for(dataset):
 def _lists_of(dataset):
     """(folder, lists, signs, labels) of the first folder with ChaLearn's lists, or None."""
     for folder in _default_sources(dataset):
-        may_be_foreign = dataset.has_videos() and not label_list.is_chalearn(dataset)
         try:
             lists = _lists_in(dataset, folder)
             if not lists:
                 continue
             signs, labels = label_list.choose_signs(dataset, folder)
-            if not label_list.read_lists(lists, labels)[0] and may_be_foreign:
-                raise ValueError("they are empty.")
+            if not label_list.read_lists(lists, labels)[0]:
+                raise ValueError(f"no row in {', '.join(path.name for path in lists.values())}.")
         except ValueError as error:
-            if not may_be_foreign:
+            if label_list.is_chalearn(dataset) or not dataset.has_videos():
                 raise
             dataset.tell_once(
                 f"Left alone: the lists in {folder}, which are not as ChaLearn's: "
@@ -276,16 +274,6 @@ def _added_up(reports):
     return first
 
 
-def _print_splits(dataset):
-    """A line per split of what is there now."""
-    videos = collections.defaultdict(list)
-    for video in dataset.videos():
-        videos[video.split].append(video.label)
-    for split, labels in videos.items():
-        words = number_of(len(labels), "video"), number_of(len(set(labels)), "sign")
-        print(f"{split}: {' of '.join(words)}")
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options = {"dataset": data.OPTIONS["dataset"], **stage.OPTIONS, **connection.OPTIONS}
@@ -322,7 +310,7 @@ def main(argv=None):
     dataset = data.Dataset(flags.pop("dataset"))
     with connection.used(flags.pop("cluster")):
         report = prepare(dataset, **flags)
-    _print_splits(dataset)
+    data.print_splits(dataset.videos(), "video")
     print(f"Next: python frame.py {dataset.flags()}")
     return report.exit_status
 

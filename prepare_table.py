@@ -17,7 +17,6 @@ and others work as they are, see docs/tables.md.
 
 from common import command_line  # isort: split
 
-import collections
 from pathlib import Path
 
 from cluster import connection
@@ -109,14 +108,6 @@ def _write_lists(dataset, plan):
         print(f"people: {told}" + (f"; {len(shared)} of them in several" if shared else ""))
 
 
-def _print_splits(dataset):
-    counts = collections.Counter(video.split for video in dataset.videos())
-    labels = {s: {v.label for v in dataset.videos() if v.split == s} for s in counts}
-    for split, number in counts.items():
-        words = number_of(number, "video"), number_of(len(labels[split]), "sign")
-        print(f"{split}: {' of '.join(words)}")
-
-
 def _find_videos(folder):
     if folder is None or not folder.is_dir():
         raise FileNotFoundError(f"--videos is the folder of the videos. There is no {folder}")
@@ -177,7 +168,7 @@ def main(argv=None):
             fps=args.fps,
             split_by=args.split_by,
         )
-    _print_splits(dataset)
+    data.print_splits(dataset.videos(), "video")
     print(f"Next: python frame.py {dataset.flags()}")
     return report.exit_status
 

@@ -22,7 +22,7 @@ from common import dataset as data
 from common import disk, stage
 from common.command_line import (
     COUNT,
-    POSITIVE,
+    LEARNING_RATE,
     SEED,
     add_flags,
     documented,
@@ -59,7 +59,7 @@ class PretrainingOptions(RunOptions):
     people: int = option(400, "drawn people who perform them", COUNT)
     epochs: int = option(9, "how often each clip is seen", COUNT)
     batch_size: int = option(8, "clips per step", COUNT)
-    learning_rate: float = option(1e-3, "of Adam, at its highest", POSITIVE)
+    learning_rate: float = option(1e-3, "of Adam, at its highest", LEARNING_RATE)
     weights: str | None = option(
         None, "weights to begin with, such as of another seed", of_default="random ones"
     )

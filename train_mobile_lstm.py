@@ -104,8 +104,8 @@ def set_weights(dataset, weights, extractor):
     width = dataset.preset.width_multiplier
     if find_weights(weights, extractor, width) is None:
         preset = dataset.preset
-        is_usual = not MOBILE_LSTM_PRESETS[preset.name].epochs_all  # else 0 was asked for
-        epochs = preset.epochs_all or (preset.epochs_top if is_usual else 0)
+        usual = MOBILE_LSTM_PRESETS[preset.name].epochs_all
+        epochs = preset.epochs_all or (0 if usual else preset.epochs_top)  # 0 if that is asked for
         dataset.preset = dataclasses.replace(preset, epochs_top=0, epochs_all=epochs)
     return str(weights)
 

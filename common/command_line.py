@@ -17,6 +17,7 @@ An `Option` says all about one setting. Where the fields of a frozen dataclass a
 import argparse
 import contextlib
 import dataclasses
+import glob
 import math
 import os
 import re
@@ -68,9 +69,9 @@ COUNT_OR_0 = Number(int, lambda value: value >= 0, "a whole number, 0 or more")
 POSITIVE = Number(float, lambda value: 0 < value < math.inf, "a number above 0")
 SHARE = Number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 SHARE_BELOW_1 = Number(float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+SHARE_TO_HALF = Number(float, lambda value: 0 <= value <= 0.5, "a number from 0 to 0.5")
 LEARNING_RATE = Number(float, lambda value: 0 < value <= 10, "a number above 0, up to 10")
 SEED = Number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
-SHARE_TO_HALF = Number(float, lambda value: 0 <= value <= 0.5, "a number from 0 to 0.5")
 
 
 def folder_name(text):
@@ -207,6 +208,28 @@ def quote(path):
     if os.name == "nt":
         return f'"{text}"' if re.search(r"[^\w./:\\-]", text) else text
     return shlex.quote(text)
+
+
+def expanded(text):
+    """What a path or pattern stands for, where the shell has expanded neither `~` nor `*`.
+
+    Returns:
+        list of `Path`: the path itself where it is there, else those that match, sorted; none where
+        nothing does.
+    """
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError:  # the home of somebody who is not known here
+        path = Path(text)
+    if path.exists():
+        return [path]
+    return sorted(map(Path, glob.glob(str(path)))) if glob.has_magic(str(path)) else []
+
+
+def some_of(names, most=5):
+    """The first of several names, in words."""
+    names = list(names)
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def number_of(count, word):

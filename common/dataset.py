@@ -19,12 +19,12 @@ import os
 from pathlib import Path
 
 from common.class_list import Sign, read_class_file, same_form
-from common.command_line import REQUIRED, Option, quote
+from common.command_line import REQUIRED, Option, number_of, quote, some_of
 from common.presets import PRESET, PRESETS
 
 SPLITS = ("train", "val", "test")
 OTHER_SPLIT_NAMES = frozenset("dev eval testing training valid validation".split())
-BESIDE_SPLITS = frozenset(".csv .gz .json .md .txt .zip".split())  # lists, and what holds videos
+BESIDE_SPLITS = frozenset(".csv .gz .json .md .txt".split())  # lists and the like
 CHALEARN_ZIPS = ("train", "val", "test", "IsoGD")  # how their names begin; taken from as they are
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
@@ -221,7 +221,7 @@ class Dataset:
         unused = [video for key, video in videos.items() if key not in used]
         if unused:
             labels = sorted({video.label for video in unused} - {clip.label for clip in clips})
-            none = f" No clip at all of: {', '.join(labels[:5])}." if labels else ""
+            none = f" No clip at all of: {some_of(labels)}." if labels else ""
             self.tell_once(
                 f"Videos that are not used: {len(unused)}, such as {unused[0].path}; they could "
                 f"not be read, or are not cut yet (`python frame.py {self.flags()}` tells).{none}"
@@ -280,7 +280,7 @@ class Dataset:
         if self.name == "toysigns":
             hint = "Run `python toysigns.py`, then `python prepare_chalearn.py --dataset toysigns`."
         elif self.name.startswith("chalearn"):
-            hint = f"Run `{prepare}` first. "
+            hint = f"Run `{prepare}` first."
         else:
             hint = "Put your videos there, or, if it is ChaLearn, run "
             hint += f"`{prepare}`."
@@ -295,7 +295,7 @@ class Dataset:
         known = dataset_names(self.root)
         near = difflib.get_close_matches(self.name, known, cutoff=0.5)
         suggestion = f"Did you mean {' or '.join(near)}? " if near else ""
-        prepared = hint if self.name.startswith("chalearn") else ""
+        prepared = f"{hint} " if self.name.startswith("chalearn") else ""
         there = f"There are: {', '.join(known)}. " if known != ["toysigns"] else ""
         return (
             f"No data set `{self.name}` (no folder {self.video_dir.absolute()}). {suggestion}"
@@ -310,6 +310,14 @@ def dataset_names(root=None):
     folder = (Path(root) if root else Path()) / "data_set"
     found = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     return sorted({*found, "toysigns"} - {name for name in found if name.startswith(".")})
+
+
+def print_splits(clips, word):
+    """A line per split: how many clips of how many signs; `word` says what they are."""
+    for split in SPLITS:
+        if labels := [clip.label for clip in clips if clip.split == split]:
+            number = number_of(len(labels), word)
+            print(f"{split}: {number} of {number_of(len(set(labels)), 'sign')}")
 
 
 def split_train_val(clips, val_fraction=VAL_FRACTION):
@@ -396,9 +404,11 @@ def _why_left_out(path, parts):
         return None  # its folder, which may not be entered, has a word of its own
     if not os.path.isfile(path):
         return "no ordinary file"
-    if len(parts) == 1 and path.suffix.lower() in BESIDE_SPLITS:
-        is_known = path.suffix.lower() != ".zip" or path.name.startswith(CHALEARN_ZIPS)
+    if path.suffix.lower() == ".zip":
+        is_known = len(parts) == 1 and path.name.startswith(CHALEARN_ZIPS)
         return None if is_known else "zip, which is not unpacked"
+    if len(parts) == 1 and path.suffix.lower() in BESIDE_SPLITS:
+        return None
     if parts[0] not in SPLITS and parts[0].lower() in (*OTHER_SPLIT_NAMES, *SPLITS):
         return f"in a folder {parts[0]}, not {', '.join(SPLITS[:-1])} or {SPLITS[-1]}"
     if not is_video:

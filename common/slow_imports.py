@@ -14,6 +14,9 @@ import tempfile
 from common.class_list import one_line, spelled_out
 from common.command_line import telling
 
+OTHER_BACKEND = (
+    "Install that backend, or leave the variable away: TensorFlow comes with requirements.txt."
+)
 BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, that train
 OWN_FONT = "DejaVu Sans"  # which Matplotlib brings along
 # Looked into first where that lacks a letter, before all others: of Linux, Windows and macOS.
@@ -33,9 +36,8 @@ def check_backend():
     backend = os.environ.get("KERAS_BACKEND", BACKENDS[0])
     if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
         raise ValueError(
-            f"KERAS_BACKEND={backend} is not installed, or does not train. Choose one of "
-            f"{', '.join(BACKENDS)} and install it, or leave the variable away: TensorFlow comes "
-            "with requirements.txt."
+            f"KERAS_BACKEND={backend} is not installed, or is none that trains "
+            f"({', '.join(BACKENDS)}). {OTHER_BACKEND}"
         )
 
 
@@ -56,7 +58,7 @@ def import_keras():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # On by default only on processors with AVX-512; without it AVX2 trains at half the speed.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    backend = os.environ.setdefault("KERAS_BACKEND", BACKENDS[0])
     try:
         with (
             _quiet_stderr() as terminal,
@@ -67,8 +69,7 @@ def import_keras():
             return importlib.import_module("keras")
     except (AssertionError, ImportError, ValueError) as error:
         raise ValueError(
-            f"Keras cannot be imported with KERAS_BACKEND={backend} ({error}). Install that "
-            "backend, or leave the variable away: TensorFlow comes with requirements.txt."
+            f"Keras cannot be imported with KERAS_BACKEND={backend} ({error}). {OTHER_BACKEND}"
         ) from error
 
 

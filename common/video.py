@@ -117,7 +117,8 @@ def pick_frames(path, num_frames, height, width, take):
         ValueError: nothing in the file can be decoded, or it is no video.
 
     Warns:
-        UserWarning: fewer frames decode than the header says, which are used; or time stamps jump.
+        UserWarning: fewer frames decode than the header says, which are used; there is a single
+            one; or time stamps jump.
     """
     with open_video(path) as video:
         promised = int(video.get(cv2.CAP_PROP_FRAME_COUNT))

@@ -23,6 +23,8 @@ ORDER = ("test", "val", "train")  # which split tells most
 FILE = "evaluation.json"
 GUESSING_DEVIATIONS = 1.64  # above chance; one in twenty who guess get that far
 FEW_CLIPS = 20  # with fewer, what is above chance is not called guessing
+GUESSING = "That is no better than guessing."
+TOO_FEW = "Too few clips to tell that from guessing."
 
 
 def read(run):
@@ -50,20 +52,19 @@ def best_split(results):
 def picture(run, split, clips):
     """The path of the picture of confusions: confusion.png is of the split that tells most.
 
+    What confusion.png was of before gets the name of its own split.
+
     Args:
         run: `run_folder.Run`.
         split: that was judged.
         clips: {split: list of clips} that the data set has.
     """
-    is_best = split == best_split([name for name in clips if clips[name]])
-    return run.folder / ("confusion.png" if is_best else f"confusion-{split}.png")
-
-
-def keep_picture(run, split):
-    """Gives confusion.png the name of its split, where `split` tells more than what was judged."""
+    if split != best_split([name for name in clips if clips[name]]):
+        return run.folder / f"confusion-{split}.png"
     judged, path = read(run), run.folder / "confusion.png"
     if judged and path.is_file() and (before := best_split(judged)) != split:
         path.replace(run.folder / f"confusion-{before}.png")
+    return path
 
 
 def chance(run):
@@ -71,22 +72,12 @@ def chance(run):
     return 1 / len(run.signs)
 
 
-def is_guessing(run, result):
-    """Whether the fused top-1 is no more than chance, or of many clips what chance can bring."""
-    number = result["num_videos"]
-    right = result["streams"]["fused"]["top1"] * number
-    is_above = right > number * chance(run)
-    is_few = number < FEW_CLIPS and is_above or number <= _most_by_chance(run, number)
-    return not is_few and right <= _most_by_chance(run, number)
-
-
-def is_too_few(run, result):
-    """Whether the clips are too few to tell their fused top-1 from guessing."""
-    number = result["num_videos"]
-    right = result["streams"]["fused"]["top1"] * number
-    return right <= _most_by_chance(run, number) and not is_guessing(run, result)
-
-
-def _most_by_chance(run, number):
-    share = chance(run)
-    return number * share + GUESSING_DEVIATIONS * math.sqrt(number * share * (1 - share))
+def beside_chance(run, result):
+    """What the fused top-1 is beside guessing: `GUESSING`, `TOO_FEW`, or "" where it is better."""
+    number, share = result["num_videos"], chance(run)
+    right, expected = result["streams"]["fused"]["top1"] * number, number * share
+    most = expected + GUESSING_DEVIATIONS * math.sqrt(expected * (1 - share))
+    if len(run.signs) < 2 or right > most:
+        return ""
+    is_few = number <= most or (number < FEW_CLIPS and right > expected)
+    return TOO_FEW if is_few else GUESSING

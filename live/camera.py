@@ -7,9 +7,6 @@ dropped, never queued. It opens a camera that was lost again by itself.
 import argparse
 import collections
 import contextlib
-import functools
-import glob
-import math
 import sys
 import threading
 import time
@@ -19,7 +16,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from common.command_line import Option
+from common.command_line import Option, expanded
 from common.video import (
     bits_of,
     open_video,
@@ -39,10 +36,6 @@ FPS_OF_UNKNOWN = 30.0  # of a file that does not say
 HIGHEST_FPS = 240.0
 BLACK_LEVEL = 6  # mean of a picture on 0..255 below which it is black
 BLACK = "The picture is black: is the lens covered, or the camera used by another program?"
-FACE_FILE, FACE_WIDTH = "haarcascade_frontalface_default.xml", 160  # pixels that it looks at
-LEAST_FACE = 0.1  # width of a face, as a share of the picture's
-LOOK_SECONDS, HEAD_SECONDS = 0.5, 2.0  # between two looks; that a head was outside is known so long
-OUTSIDE_SHARE = 0.1  # of a face outside the box, from which on it leaves it
 MAX_CAMERAS = 10
 WAIT_SECONDS = 0.02  # for a picture, before a program looks at its window's keys again
 PROBE_SECONDS = 10.0
@@ -258,75 +251,6 @@ def check_file(path, open_file=open_video):
         raise ValueError(f"{path} cannot stand in for a camera: {error}") from error
 
 
-class HeadWatch:
-    """Whether a head was lately seen to leave the part of the picture that networks see.
-
-    It looks for a face now and then; where it finds none, nothing is known.
-    """
-
-    def __init__(self):
-        self._looked = self._outside = -math.inf
-
-    def look(self, shot, box):
-        """Looks at a `Shot`, unless it has just looked.
-
-        Args:
-            shot: `Shot`.
-            box: (top, left, height, width) of the part, in shares of the picture.
-        """
-        if shot.seconds - self._looked >= LOOK_SECONDS:
-            self._looked = shot.seconds
-            if face := find_face(shot.image):
-                self._outside = shot.seconds if _leaves(face, box) else -math.inf
-
-    def is_outside(self, now):
-        return now - self._outside < HEAD_SECONDS
-
-
-def find_face(image):
-    """The largest face that looks into the camera.
-
-    Args:
-        image: uint8 BGR `(height, width, 3)`.
-
-    Returns:
-        (top, left, height, width) in shares of the picture, or None.
-
-    Source: Viola and Jones, "Rapid Object Detection using a Boosted Cascade of Simple Features"
-    (2001), as OpenCV brings it along.
-    """
-    detector = _face_detector()
-    if detector is None:
-        return None
-    height, width = round(image.shape[0] * FACE_WIDTH / image.shape[1]), FACE_WIDTH
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    small = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    least = round(LEAST_FACE * width)
-    found = detector.detectMultiScale(small, 1.15, 5, minSize=(least, least))
-    if not len(found):
-        return None
-    left, top, face_width, face_height = max(found, key=lambda place: place[2])
-    return top / height, left / width, face_height / height, face_width / width
-
-
-@functools.cache
-def _face_detector():
-    """OpenCV's, or None where this OpenCV has none."""
-    with contextlib.suppress(AttributeError, cv2.error):
-        detector = cv2.CascadeClassifier(cv2.data.haarcascades + FACE_FILE)
-        return None if detector.empty() else detector
-    return None
-
-
-def _leaves(face, box):
-    """Whether a part of a face is outside the box, as (top, left, height, width) each."""
-    return any(
-        box[axis] - face[axis] > OUTSIDE_SHARE * face[axis + 2]
-        or face[axis] + face[axis + 2] - box[axis] - box[axis + 2] > OUTSIDE_SHARE * face[axis + 2]
-        for axis in (0, 1)
-    )
-
-
 def is_black(image):
     """Whether nothing can be seen in a uint8 picture."""
     return float(image[::8, ::8].mean()) < BLACK_LEVEL
@@ -350,13 +274,10 @@ def parse_source(text):
 
 def _one_file(text):
     """The path of a file; a pattern that the shell did not expand is to stand for one."""
-    path = Path(text).expanduser()
-    if path.exists() or not glob.has_magic(str(path)):
-        return path
-    found = sorted(glob.glob(str(path)))
+    found = expanded(text)
     if len(found) > 1:
         raise argparse.ArgumentTypeError(f"{len(found)} files match {text}, such as {found[0]}")
-    return Path(found[0]) if found else path
+    return found[0] if found else Path(text)
 
 
 def probe_cameras():

@@ -1,9 +1,14 @@
-"""A recording: what a camera shows for a few seconds, its frames picked by time as they come."""
+"""A recording: what a camera shows for a few seconds, its frames picked by time as they come.
+
+And whether motion, or a head, leaves the box that networks see.
+"""
 
 import concurrent.futures
 import contextlib
 import datetime
+import functools
 import json
+import math
 import os
 from pathlib import Path
 
@@ -19,6 +24,10 @@ HIGHEST_FPS = 30.0
 MOTION_SIZE = (80, 60)  # width, height of the small pictures that motion is looked for in
 NOISE_LEVELS = 12  # of 255: a smaller change is no motion
 LEAST_MOTION = 5e-4  # of all that may change; what is less is hardly a sign
+FACE_FILE, FACE_WIDTH = "haarcascade_frontalface_default.xml", 160  # pixels that it looks at
+LEAST_FACE = 0.1  # width of a face, as a share of the picture's
+LOOK_SECONDS, HEAD_SECONDS = 0.5, 2.0  # between two looks; that a head was outside is known so long
+OUTSIDE_SHARE = 0.1  # of a face outside the box, from which on it leaves it
 FOURCC = {".avi": "MJPG", ".mp4": "mp4v"}
 
 
@@ -223,3 +232,72 @@ def _num_frames(path):
         while video.grab():
             count += 1
     return count
+
+
+class HeadWatch:
+    """Whether a head was lately seen to leave the part of the picture that networks see.
+
+    It looks for a face now and then; where it finds none, nothing is known.
+    """
+
+    def __init__(self):
+        self._looked = self._outside = -math.inf
+
+    def look(self, shot, box):
+        """Looks at a `Shot`, unless it has just looked.
+
+        Args:
+            shot: `Shot`.
+            box: (top, left, height, width) of the part, in shares of the picture.
+        """
+        if shot.seconds - self._looked >= LOOK_SECONDS:
+            self._looked = shot.seconds
+            if face := find_face(shot.image):
+                self._outside = shot.seconds if _leaves(face, box) else -math.inf
+
+    def is_outside(self, now):
+        return now - self._outside < HEAD_SECONDS
+
+
+def find_face(image):
+    """The largest face that looks into the camera.
+
+    Args:
+        image: uint8 BGR `(height, width, 3)`.
+
+    Returns:
+        (top, left, height, width) in shares of the picture, or None.
+
+    Source: Viola and Jones, "Rapid Object Detection using a Boosted Cascade of Simple Features"
+    (2001), as OpenCV brings it along.
+    """
+    detector = _face_detector()
+    if detector is None:
+        return None
+    height, width = round(image.shape[0] * FACE_WIDTH / image.shape[1]), FACE_WIDTH
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    small = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    least = round(LEAST_FACE * width)
+    found = detector.detectMultiScale(small, 1.15, 5, minSize=(least, least))
+    if not len(found):
+        return None
+    left, top, face_width, face_height = max(found, key=lambda place: place[2])
+    return top / height, left / width, face_height / height, face_width / width
+
+
+@functools.cache
+def _face_detector():
+    """OpenCV's, or None where this OpenCV has none."""
+    with contextlib.suppress(AttributeError, cv2.error):
+        detector = cv2.CascadeClassifier(cv2.data.haarcascades + FACE_FILE)
+        return None if detector.empty() else detector
+    return None
+
+
+def _leaves(face, box):
+    """Whether a part of a face is outside the box, as (top, left, height, width) each."""
+    return any(
+        box[axis] - face[axis] > OUTSIDE_SHARE * face[axis + 2]
+        or face[axis] + face[axis + 2] - box[axis] - box[axis + 2] > OUTSIDE_SHARE * face[axis + 2]
+        for axis in (0, 1)
+    )

@@ -8,10 +8,10 @@ import time
 
 import cv2
 
-from live.camera import BLACK, WAIT_SECONDS, HeadWatch, is_black
+from live.camera import BLACK, WAIT_SECONDS, is_black
 from live.capture import check_sign_name
 from live.picture import network_box
-from live.recording import save
+from live.recording import HeadWatch, save
 from live.state import Demo, State
 from live.view import view_of
 

@@ -185,7 +185,7 @@ def test_an_evaluation_of_one_split_as_it_was_written_before_still_opens(moved_r
 @pytest.mark.parametrize(
     ("num_signs", "num_clips", "num_right", "guesses"),
     [(2, 4, 2, True), (2, 4, 4, False), (8, 96, 12, True), (8, 96, 15, True), (8, 96, 19, False)]
-    + [(2, 4, 3, None), (3, 9, 4, None), (2, 1, 1, None), (2, 1, 0, None), (1, 3, 3, None)],
+    + [(2, 4, 3, None), (3, 9, 4, None), (2, 1, 1, None), (2, 1, 0, None), (1, 3, 3, False)],
 )
 def test_a_network_that_guesses_is_told_from_one_that_knows(
     trained_run, num_signs, num_clips, num_right, guesses
@@ -194,8 +194,8 @@ def test_a_network_that_guesses_is_told_from_one_that_knows(
     run.signs = [run.signs[0]] * num_signs
     top1 = {"fused": {"top1": num_right / num_clips}}
     result = {"num_videos": num_clips, "streams": top1}
-    assert results.is_guessing(run, result) is (guesses is True)
-    assert results.is_too_few(run, result) is (guesses is None)
+    words = {True: results.GUESSING, False: "", None: results.TOO_FEW}
+    assert results.beside_chance(run, result) == words[guesses]
 
 
 def test_a_run_whose_validation_clips_were_chosen_otherwise_is_not_judged_on_them(moved_run):

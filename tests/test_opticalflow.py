@@ -150,4 +150,4 @@ def test_damaged_frames_are_a_failure_not_a_crash(tmp_path):
     report = opticalflow.extract_flow(dataset, workers=1)
     assert report.done == 2
     reasons = [reason for _, reason in report.failed]
-    assert "not a readable image" in reasons[0] and "7 frames instead of 8" in reasons[1]
+    assert "not a readable image" in reasons[0] and "has 7 pictures instead of 8" in reasons[1]

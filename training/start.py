@@ -9,12 +9,11 @@ from pathlib import Path
 
 from common import dataset as data
 from common import disk
-from common.command_line import number_of
+from common.command_line import number_of, some_of
 from common.slow_imports import check_backend, import_keras
 from inference import run_folder
 from training.schedule import phases
 
-MAX_LISTED_SIGNS = 5
 # Of the preset, which are told as one; its weights are told by the options.
 EPOCHS = ("epochs_top", "epochs_all", "epochs_for_clips", "min_clips_all")
 
@@ -281,7 +280,7 @@ def _changes(there, run):
     changes = _changes_of_clips(there, run)
     for what in ("preset", "flow", "options"):
         one, other = (_as_dict(getattr(each, what)) for each in (there, run))
-        both = one.keys() & other.keys()
+        both = one.keys() & other.keys()  # weights_sha256 is told where --top-only is
         changes += [
             f"{key} was {one.get(key)}, is {other.get(key)}"
             for key in sorted({*one, *other} - {*EPOCHS, "weights"})
@@ -331,8 +330,7 @@ def _changes_of_signs(there, run):
             more = now[0] - before[0]
             words = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "others"
             changes.append(f"{sign.name}: {words}")
-    more = ", ..." if len(changes) > MAX_LISTED_SIGNS else ""
-    return f" ({', '.join(changes[:MAX_LISTED_SIGNS])}{more})" if changes else ""
+    return f" ({some_of(changes)})" if changes else ""
 
 
 def _differ(there, run, key):
@@ -385,4 +383,4 @@ def name_signs_without_val(run, train, val):
     """Prints the signs that have no validation clip, where there are validation clips at all."""
     lacking = [sign.name for sign in run.signs if sign.label not in {clip.label for clip in val}]
     if lacking and val:
-        print(f"No validation clip: {', '.join(lacking[:20])}" + " ..." * (len(lacking) > 20))
+        print(f"No validation clip: {some_of(lacking, 20)}")

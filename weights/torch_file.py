@@ -3,8 +3,7 @@
 Both formats of `torch.save` are pickles, which may name any function to be called. Here a pickle
 may name only dictionaries, tensors and their storages, and what checkpoints hold beside them
 (`BESIDE`: NumPy's numbers, arguments and the like), in whose place a class is put that can do
-nothing.
-Anything else is refused by name.
+nothing. Anything else is refused by name.
 
     tensors = torch_file.read_state_dict("rgb_imagenet.pt")     # {name: array}
     torch_file.tensor_shapes("checkpoint.pt")                   # {"net.Mixed_3b.b0...": shape}
