@@ -40,7 +40,6 @@ from inference.engine import ExampleNetwork, comparison_of
 from inference.extractor import can_use_signs
 from nearest import comparison, files
 from nearest.comparison import HOG_HOF, SIGNS
-from nearest.examples import REFIT_CLIPS
 from training import start
 from training.options import RunOptions
 from training.run import run_dir
@@ -138,7 +137,7 @@ def fusion_weight(known):
     left_out = {stream: found.left_out() for stream, found in known.items()}
     _, classes = left_out["rgb"]
     if not len(classes):
-        moving = known["rgb"].examples[HOG_HOF].share_of_changes()
+        moving = known["rgb"].examples[HOG_HOF].share_of_changes
         return round((1 - moving) * FUSION_WEIGHTS[0] + moving * FUSION_WEIGHTS[1], 2)
     return predict.choose_fusion_weight(
         {name: each for name, (each, _) in left_out.items()}, classes
@@ -226,7 +225,7 @@ def without_last_clip(recognizer):
 
 def _recognizer(run, known, signs=()):
     run = dataclasses.replace(run, signs=list(signs))
-    if min(map(len, known.values())) <= REFIT_CLIPS:
+    if all(found.is_refitted for found in known.values()):
         run.fusion_weight = fusion_weight(known)
     networks = {stream: ExampleNetwork(found) for stream, found in known.items()}
     return predict.Recognizer.of(run, networks)

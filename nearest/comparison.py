@@ -5,6 +5,9 @@ signs, such as what another person does, `signs` is asked about, a network that 
 from drawn people (pretrain.py). Of the two, whoever is sure decides:
 
     P(sign) = P_hog_hof(sign) + P_hog_hof(none of these) x P_signs(sign)
+
+What speaks for several signs alike speaks for none of them: all that is known counts less, the less
+of it is the most probable sign's.
 """
 
 import numpy as np
@@ -16,6 +19,7 @@ from nearest.kinds import Changes, Looks, Whole
 
 HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
 SIGNS = "signs"  # a small I3D that has learned signing from drawn people
+ONE_SIGN = 0.3  # power of the most probable sign's share, by which what is known of a clip counts
 
 
 class Comparison:
@@ -41,6 +45,11 @@ class Comparison:
 
     def __len__(self):
         return len(self.examples[HOG_HOF])
+
+    @property
+    def is_refitted(self):
+        """See `Examples.is_refitted`."""
+        return self.examples[HOG_HOF].is_refitted
 
     @property
     def classes(self):
@@ -132,7 +141,9 @@ def fit(stream, rows, classes, num_classes):
 
 def _asked_in_turn(answers):
     """What the second one says counts as much as the first one takes a clip for none."""
-    first, *others = answers
+    found, *others = answers
     for answer in others:
-        first = first + (1 - first.sum(axis=1, keepdims=True)) * answer
-    return first
+        found = found + (1 - found.sum(axis=1, keepdims=True)) * answer
+    most = found.max(axis=1, keepdims=True, initial=0)
+    share = most / np.maximum(found.sum(axis=1, keepdims=True), 1e-12)
+    return (found * share**ONE_SIGN).astype(np.float32)

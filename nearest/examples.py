@@ -21,7 +21,7 @@ from nearest.warping import warped_distances
 STILL, MOVING = 0.06, 0.12  # shares of variance within clips: only looks, only changes count
 QUERIES = 100  # examples that are left out in turn to see how far clips are from each other
 NEAR = 100  # examples that are compared in all views, the nearest ones in the first
-REFIT_CLIPS = 100  # up to so many, each new example changes how all are compared
+REFIT_CLIPS = 100  # up to so many, rows are kept: each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
 MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
 # In usual distances between signs: from where on a clip is unknown, how gradually that comes, and
@@ -33,9 +33,9 @@ OF_WHOLE = 1.0, 0.15, 0.1
 LIMITS = np.linspace(0.6, 1.1, 26)
 TEMPERATURES = np.geomspace(0.03, 0.2, 10)
 MIN_KNOWN = 6  # examples with another one of their sign, before these three are fitted to them
-SAME = 0.001  # distance below which two clips are one, whatever sign they are said to show
 USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where there is no other yet
 CHUNK = 64  # clips at once, so that memory stays small
+STORED = "stored"  # the name in a file of examples as a way of comparing sees them
 
 
 class Examples:
@@ -49,12 +49,14 @@ class Examples:
         like: `Examples` whose way of comparing is taken over, instead of finding out anew.
 
     Attributes:
-        rows: float16, as given.
+        rows: float16, as given; None of more than `REFIT_CLIPS`, whose way of comparing stays.
+        share_of_changes: what counts of `Changes`, 0 to 1; the rest is of `Looks`.
         limit, doubt, temperature: see `OF_FRAMES`.
     """
 
     def __init__(self, rows, classes, num_classes, kinds=(Looks, Changes), like=None):
-        self.rows = np.asarray(rows, np.float16)
+        rows = np.asarray(rows, np.float16)
+        self.rows = rows if len(rows) <= REFIT_CLIPS else None
         self.classes = np.asarray(classes, int)
         self.num_classes = num_classes
         self.kinds = tuple(kinds)
@@ -62,46 +64,59 @@ class Examples:
         self.limit, self.doubt, self.temperature = OF_WHOLE if is_whole else OF_FRAMES
         self._ways = []
         self._usual = 1.0
+        self.share_of_changes = 0.0
         if like is not None and like._ways:
-            self.limit, self.doubt, self.temperature = like.limit, like.doubt, like.temperature
-            self._usual = like._usual
-            self._ways = [way.of(self.rows) for way in like._ways]
-        elif len(self.rows):
-            self._fit()
+            self._take_over(like)
+            self._ways = [way.of(rows) for way in like._ways]
+        elif len(rows):
+            self._fit(rows)
 
     def __len__(self):
-        return len(self.rows)
+        return len(self.classes)
 
     def with_clip(self, rows, number, num_classes):
         """These examples and one more, of the sign of this number."""
         new = np.asarray(rows, np.float16)[None]
-        everything = np.concatenate([self.rows, new]) if len(self) else new
         classes = np.append(self.classes, number)
-        if len(everything) <= REFIT_CLIPS:
+        if self.is_refitted and len(classes) <= REFIT_CLIPS:
+            everything = np.concatenate([self.rows, new]) if len(self) else new
             return Examples(everything, classes, num_classes, self.kinds)
-        other = copy.copy(self)
-        other.rows, other.classes, other.num_classes = everything, classes, num_classes
-        other._ways = [way.with_clip(new[0]) for way in self._ways]
-        return other
+        return self._with([way.with_clip(new[0]) for way in self._ways], classes, num_classes)
 
     def without_last(self, num_classes):
         """These examples without the newest one."""
-        like = self if len(self) > REFIT_CLIPS else None
-        rest = self.rows[:-1], self.classes[:-1], num_classes
-        return Examples(*rest, self.kinds, like)
+        classes = self.classes[:-1]
+        if self.is_refitted:
+            return Examples(self.rows[:-1], classes, num_classes, self.kinds)
+        return self._with([way.without_last() for way in self._ways], classes, num_classes)
+
+    @property
+    def is_refitted(self):
+        """Whether one clip more or less changes how all are compared."""
+        return self.rows is not None
+
+    def _with(self, ways, classes, num_classes):
+        """What compares in the same ways, with other examples."""
+        other = copy.copy(self)
+        other.rows, other._ways = None, ways
+        other.classes, other.num_classes = classes, num_classes
+        return other
 
     def to_arrays(self):
-        """Everything, as {name: array}, for a file."""
+        """Everything, as {name: array}, for a file: rows as they are while these are kept."""
+        told = self.limit, self.doubt, self.temperature, self._usual, self.share_of_changes
         arrays = {
-            "rows": self.rows,
             "classes": self.classes,
             "num_classes": self.num_classes,
             "kinds": [kind.name for kind in self.kinds],
-            "told": [self.limit, self.doubt, self.temperature, self._usual],
+            "told": told,
         }
+        if self.is_refitted:
+            arrays["rows"] = self.rows
         for way in self._ways:
-            arrays[f"{way.transform.name}.factor"] = way.factor
-            arrays |= {f"{way.transform.name}.{key}": value for key, value in way.arrays()}
+            own = {**way.transform.arrays, "factor": way.factor}
+            own |= {} if self.is_refitted else {STORED: way.stored}
+            arrays |= {f"{way.transform.name}.{key}": value for key, value in own.items()}
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
@@ -111,19 +126,26 @@ class Examples:
         Raises:
             KeyError, TypeError, ValueError: something else.
         """
-        like = cls([], [], 0)
-        told = map(float, arrays["told"])
-        like.limit, like.doubt, like.temperature, like._usual = told
-        for kind in KINDS.values():
-            own = {key.partition(".")[2]: key for key in arrays if key.startswith(f"{kind.name}.")}
-            if own:
-                values = {name: arrays[key] for name, key in own.items()}
-                like._ways.append(_Way(kind(values), float(values.pop("factor"))))
         if "kinds" in arrays:
             kinds = [KINDS[name] for name in arrays["kinds"]]
         else:  # a file from before there was `Whole`
             kinds = (Changes,) if arrays["only_changes"] else (Looks, Changes)
-        return cls(arrays["rows"], arrays["classes"], int(arrays["num_classes"]), kinds, like)
+        like = cls([], [], 0, kinds)
+        told = map(float, arrays["told"])
+        like.limit, like.doubt, like.temperature, like._usual, *share = told
+        like.share_of_changes = share[0] if share else 0.0  # not told by earlier files
+        for kind in KINDS.values():
+            own = {key.partition(".")[2]: key for key in arrays if key.startswith(f"{kind.name}.")}
+            if own:
+                values = {name: arrays[key] for name, key in own.items()}
+                stored = values.pop(STORED, None)
+                like._ways.append(_Way(kind(values), float(values.pop("factor")), stored))
+        known = np.asarray(arrays["classes"], int), int(arrays["num_classes"])
+        if "rows" in arrays:
+            return cls(arrays["rows"], *known, kinds, like)
+        if any(way.stored.shape[1] != len(known[0]) for way in like._ways):
+            raise ValueError("not as many clips as signs of clips")
+        return like._with(like._ways, *known)
 
     def left_out(self):
         """What the others make of examples that are left out in turn.
@@ -141,20 +163,12 @@ class Examples:
 
     def _among_each_other(self):
         """(some of the examples, their distances to all), infinite to themselves."""
-        queries = np.arange(len(self.rows))
+        queries = np.arange(len(self))
         if len(queries) > QUERIES:
             queries = np.random.default_rng(0).choice(len(queries), QUERIES, replace=False)
-        distances = self._compare(np.float32(self.rows[queries]))
+        distances = sum(way.among_each_other(queries) for way in self._ways)
         distances[np.arange(len(queries)), queries] = np.inf
         return queries, distances
-
-    def share_of_changes(self):
-        """What counts of `Changes`, 0 to 1; the rest is of `Looks`."""
-        rows = unit(self.rows[:: max(1, len(self.rows) // CHUNK)].astype(np.float32))
-        within = ((rows - rows.mean(axis=1, keepdims=True)) ** 2).sum(axis=-1).mean()
-        total = ((rows - rows.mean(axis=(0, 1))) ** 2).sum(axis=-1).mean()
-        share = within / max(total, 1e-12)
-        return float(np.clip((share - STILL) / (MOVING - STILL), 0, 1))
 
     def distances(self, views, without_same=False):
         """How far each example is from a clip, in usual distances between signs.
@@ -202,14 +216,20 @@ class Examples:
         """`(views, chosen clips)`."""
         return sum(way.distances(views, chosen) for way in self._ways)
 
-    def _fit(self):
+    def _take_over(self, like):
+        self.limit, self.doubt, self.temperature = like.limit, like.doubt, like.temperature
+        self._usual, self.share_of_changes = like._usual, like.share_of_changes
+
+    def _fit(self, rows):
         """Finds out how to compare, from the examples themselves."""
-        moving = self.share_of_changes() if len(self.kinds) == 2 else 0
+        if len(self.kinds) == 2:
+            self.share_of_changes = _share_of_changes(rows)
+        moving = self.share_of_changes
         for share, kind in zip((1 - moving, moving), self.kinds, strict=False):
             if share:
-                self._ways.append(_Way(kind.fit(self.rows), share).of(self.rows))
+                self._ways.append(_Way(kind.fit(rows), share).of(rows))
         for way in self._ways:  # it counts as much as its share, however large its distances are
-            between = way.distances(np.float32(self.rows[:QUERIES]))
+            between = way.among_each_other(np.arange(len(rows))[:QUERIES])
             between = between[between > SAME]  # not of clips from themselves, nor of their copies
             way.factor /= np.median(between) if len(between) else USUAL
         queries, distances = self._among_each_other()
@@ -246,32 +266,48 @@ class Examples:
 class _Way:
     """One way of comparing, the examples as it sees them, and what its distances count."""
 
-    def __init__(self, transform, factor=1.0):
+    def __init__(self, transform, factor=1.0, stored=None):
         self.transform, self.factor = transform, factor
-        self._stored = None  # (num_frames, num_clips, directions)
+        self.stored = stored  # float32 (num_frames, num_clips, directions)
 
     def of(self, rows):
         """The same way with other examples."""
-        other = _Way(self.transform, self.factor)
         chunks = [rows[first : first + CHUNK] for first in range(0, len(rows), CHUNK)]
         seen = np.concatenate([self.transform(np.float32(chunk)) for chunk in chunks])
-        other._stored = np.ascontiguousarray(seen.transpose(1, 0, 2))
-        return other
+        return self._with(np.ascontiguousarray(seen.transpose(1, 0, 2)))
 
     def with_clip(self, rows):
         """The same way with one example more."""
-        other = _Way(self.transform, self.factor)
-        other._stored = np.concatenate([self._stored, self.of(rows[None])._stored], axis=1)
-        return other
+        return self._with(np.concatenate([self.stored, self.of(rows[None]).stored], axis=1))
 
-    def arrays(self):
-        return self.transform.arrays.items()
+    def without_last(self):
+        """The same way without the newest example."""
+        return self._with(np.ascontiguousarray(self.stored[:, :-1]))
+
+    def _with(self, stored):
+        return _Way(self.transform, self.factor, stored)
 
     def distances(self, views, chosen=slice(None)):
         """Float32 `(views, chosen clips)`, of float32 `(views, num_frames, size)`."""
-        stored = np.ascontiguousarray(self._stored[:, chosen])
-        seen = self.transform(views)
-        return np.float32(self.factor) * np.stack([warped_distances(rows, stored) for rows in seen])
+        return self._distances(self.transform(views), self.stored[:, chosen])
+
+    def among_each_other(self, queries):
+        """Float32 `(queries, clips)`, of examples by their numbers."""
+        return self._distances(self.stored[:, queries].transpose(1, 0, 2), self.stored)
+
+    def _distances(self, seen, stored):
+        stored = np.ascontiguousarray(stored)
+        found = [warped_distances(np.ascontiguousarray(rows), stored) for rows in seen]
+        return np.float32(self.factor) * np.stack(found)
+
+
+def _share_of_changes(rows):
+    """See `Examples.share_of_changes`."""
+    rows = unit(rows[:: max(1, len(rows) // CHUNK)].astype(np.float32))
+    within = ((rows - rows.mean(axis=1, keepdims=True)) ** 2).sum(axis=-1).mean()
+    total = ((rows - rows.mean(axis=(0, 1))) ** 2).sum(axis=-1).mean()
+    share = within / max(total, 1e-12)
+    return float(np.clip((share - STILL) / (MOVING - STILL), 0, 1))
 
 
 def _shares(nearest, temperature):

@@ -41,7 +41,7 @@ class VariedSequence(keras.utils.PyDataset):
         picked = order[index * self.batch_size :][: self.batch_size]
         inputs, known = zip(*(self._clip(number) for number in picked), strict=True)
         signs = [self.clips[number][1] for number in picked]
-        targets = {"sign": np.eye(self.num_signs, dtype=np.float32)[signs]}
+        targets = {"sign": keras.utils.to_categorical(signs, self.num_signs).astype(np.float32)}
         targets |= {name: np.stack([each[name] for each in known]) for name in known[0]}
         return np.stack(inputs), targets
 
