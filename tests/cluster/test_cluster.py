@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import re
 import shutil
@@ -343,11 +344,11 @@ def test_an_address_of_another_server_is_told(videos, monkeypatch):
                         pass
 
 
-def test_a_stage_without_workers_says_so_and_goes_on_when_one_comes(
-    cluster, tmp_path, monkeypatch, capfd
-):
+def test_a_stage_without_workers_says_so_and_goes_on_when_one_comes(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(connection, "ALONE_SECONDS", 1)
+    told = io.StringIO()  # pytest's own loses what is written while another thread reads
+    monkeypatch.setattr(sys, "stderr", told)
     cluster.start_worker()
     jobs = [stage.Job(n, tmp_path / "out" / str(n), str(n)) for n in range(9)]
     words = connection.ALONE.strip().partition(".")[0]
@@ -357,7 +358,7 @@ def test_a_stage_without_workers_says_so_and_goes_on_when_one_comes(
         try:
             until(lambda: list(tmp_path.glob("out/[0-9]")), "the first job")
             cluster.workers[0].kill()
-            until(lambda: words in capfd.readouterr().err, words)
+            until(lambda: words in told.getvalue(), words)
             seen.append(words)
         finally:
             cluster.start_worker()
