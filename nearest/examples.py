@@ -50,7 +50,8 @@ class Examples:
 
     Attributes:
         rows: float16, as given; None of more than `REFIT_CLIPS`, whose way of comparing stays.
-        share_of_changes: what counts of `Changes`, 0 to 1; the rest is of `Looks`.
+        share_of_changes: what counts of `Changes`, 0 to 1; the rest is of `Looks`. It is found out
+            with the ways of comparing, and 0 where these are taken over or come from a file.
         limit, doubt, temperature: see `OF_FRAMES`.
     """
 
@@ -66,7 +67,8 @@ class Examples:
         self._usual = 1.0
         self.share_of_changes = 0.0
         if like is not None and like._ways:
-            self._take_over(like)
+            self.limit, self.doubt, self.temperature = like.limit, like.doubt, like.temperature
+            self._usual = like._usual
             self._ways = [way.of(rows) for way in like._ways]
         elif len(rows):
             self._fit(rows)
@@ -104,12 +106,11 @@ class Examples:
 
     def to_arrays(self):
         """Everything, as {name: array}, for a file: rows as they are while these are kept."""
-        told = self.limit, self.doubt, self.temperature, self._usual, self.share_of_changes
         arrays = {
             "classes": self.classes,
             "num_classes": self.num_classes,
             "kinds": [kind.name for kind in self.kinds],
-            "told": told,
+            "told": [self.limit, self.doubt, self.temperature, self._usual],
         }
         if self.is_refitted:
             arrays["rows"] = self.rows
@@ -132,8 +133,7 @@ class Examples:
             kinds = (Changes,) if arrays["only_changes"] else (Looks, Changes)
         like = cls([], [], 0, kinds)
         told = map(float, arrays["told"])
-        like.limit, like.doubt, like.temperature, like._usual, *share = told
-        like.share_of_changes = share[0] if share else 0.0  # not told by earlier files
+        like.limit, like.doubt, like.temperature, like._usual = told
         for kind in KINDS.values():
             own = {key.partition(".")[2]: key for key in arrays if key.startswith(f"{kind.name}.")}
             if own:
@@ -215,10 +215,6 @@ class Examples:
     def _compare(self, views, chosen=slice(None)):
         """`(views, chosen clips)`."""
         return sum(way.distances(views, chosen) for way in self._ways)
-
-    def _take_over(self, like):
-        self.limit, self.doubt, self.temperature = like.limit, like.doubt, like.temperature
-        self._usual, self.share_of_changes = like._usual, like.share_of_changes
 
     def _fit(self, rows):
         """Finds out how to compare, from the examples themselves."""

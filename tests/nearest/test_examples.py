@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nearest import descriptor, files
-from nearest.comparison import HOG_HOF, SIGNS, Comparison, fit
+from nearest.comparison import HOG_HOF, ONE_SIGN, SIGNS, Comparison, fit
 from nearest.examples import Examples
 from nearest.warping import warped_distances
 
@@ -170,7 +170,8 @@ def test_no_examples_make_no_probability():
 )
 def test_the_same_clip_in_two_signs_is_no_fault(signs):
     found = answer(comparison(signs), path("across"))
-    assert found[0] == found[1] and found.sum() > 0.6
+    assert found[0] == found[1]
+    assert found.sum() > 0.9 * signs.count("across") ** -ONE_SIGN
 
 
 def test_one_example_of_one_sign_is_enough():
@@ -195,7 +196,8 @@ def test_many_examples_take_one_more_without_finding_out_anew():
     whole = Examples(rows, taught.classes, 4, like=examples)
     query = random(2).random((1, 8, 30))
     np.testing.assert_allclose(taught.distances(query), whole.distances(query), rtol=1e-4)
-    assert len(taught) == 102 and taught.without_last(4).distances(query).shape == (101,)
+    back = taught.without_last(4)
+    np.testing.assert_allclose(back.distances(query), examples.distances(query), rtol=1e-6)
 
 
 def test_of_many_examples_only_what_is_compared_is_kept_and_stored(tmp_path):
@@ -210,7 +212,7 @@ def test_of_many_examples_only_what_is_compared_is_kept_and_stored(tmp_path):
         np.testing.assert_allclose(
             loaded.probabilities(query), examples.probabilities(query), rtol=1e-5
         )
-        assert loaded.left_out()[0].shape == examples.left_out()[0].shape
+        np.testing.assert_allclose(loaded.left_out()[0], examples.left_out()[0], rtol=1e-4)
         back = loaded.without_last(4).without_last(4)
         assert len(back) == len(examples) - 2 == len(back.with_clip(rows[0], 0, 4)) - 1
     with np.load(tmp_path / "many.npz") as file:
@@ -259,7 +261,7 @@ def test_what_speaks_for_two_signs_alike_is_less_known():
     clear, doubtful = ([[0.5, other, 1.0]] for other in (0.9, 0.5))
     clear, doubtful = comparer.probabilities_at(np.array([clear, doubtful], np.float32))
     assert clear[0] > 0.99 and doubtful[0] == doubtful[1]
-    assert doubtful.sum() == pytest.approx(clear.sum() * 0.5**0.3, rel=1e-3)
+    assert doubtful.sum() == pytest.approx(clear.sum() * 0.5**ONE_SIGN, rel=1e-3)
 
 
 class Places:
