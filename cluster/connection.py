@@ -39,6 +39,7 @@ CONNECT_SECONDS = 10
 BATCHES_PER_THREAD = 2  # that are under way: one is done, one waits
 BATCH_SECONDS, MOST_IN_BATCH = 0.5, 16  # of tasks that are given to a worker at once
 WORKERS_SECONDS = 30  # that the first worker may take to come
+FETCH_SECONDS = 3  # of what a batch returned, after which that is asked for again
 ALONE_SECONDS = 10  # without any worker, after which that is told
 LONGEST_MESSAGE = 2**40  # bytes; Dask's begin with their number, other servers with words
 MISSING = "--cluster needs Dask: pip install -r requirements-cluster.txt"
@@ -82,6 +83,10 @@ def used(address):
             words = f"cluster: {threads} {'thread' if threads == 1 else 'threads'} at"
             print(f"{words} {client.scheduler.address}", file=sys.stderr, flush=True)
             yield
+
+
+class _TooEarlyError(Exception):
+    """What was asked for has not come yet."""
 
 
 class _Cluster:
@@ -137,11 +142,18 @@ class _Cluster:
             raise self._gone() from error
 
     def _first_of(self, done):
-        """The next item of a queue; Ctrl-C is heard meanwhile on every system."""
+        """The next item of a queue."""
+        return self._waited_for(lambda: done.get(timeout=1))
+
+    def _waited_for(self, ask):
+        """What `ask` returns, which gives up after a moment: asked until it has something.
+
+        Ctrl-C is heard meanwhile on every system, and it is told where no worker is left.
+        """
         since = None  # when the last worker was gone
         while True:
-            with contextlib.suppress(queue.Empty):
-                return done.get(timeout=1)
+            with contextlib.suppress(queue.Empty, _TooEarlyError):
+                return ask()
             if self._has_workers():
                 since = None
             elif since is None:
@@ -174,8 +186,16 @@ class _Cluster:
 
         from distributed import KilledWorker
 
+        def ask():  # a batch is done again where the worker died that held what it returned
+            try:
+                return batch.result(timeout=FETCH_SECONDS)
+            except TimeoutError as error:
+                if batch.status == "error":
+                    raise
+                raise _TooEarlyError from error
+
         try:
-            return batch.result()  # done again by then, if the worker died that held it
+            return self._waited_for(ask)
         except KilledWorker:
             return None
         except ImportError as error:  # of one that has come since
