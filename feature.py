@@ -17,6 +17,7 @@ from common import command_line  # isort: split
 import concurrent.futures
 import functools
 import io
+import json
 
 import numpy as np
 
@@ -77,6 +78,9 @@ def extract_features(
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)
+    if weights == i3d_weights.SIGNS and _are_of_other_weights(folder, parameters):
+        dataset.tell_once(f"{folder}: made anew, for the weights of this project are others now.")
+        rebuild = True
     jobs = [
         stage.Job(clip.path, feature_file(folder, clip), str(clip.path), disk.stamp_of(clip.path))
         for clip in clips
@@ -102,6 +106,13 @@ def extract_features(
         return stage.run(
             name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
         )
+
+
+def _are_of_other_weights(folder, parameters):
+    """Whether the features in a folder would be the wanted ones, were it not for the weights."""
+    there = disk.read_parameters(folder)
+    wanted = json.loads(json.dumps(parameters))
+    return there not in (None, wanted) and {**there, "weights": wanted["weights"]} == wanted
 
 
 def extract_streams(dataset, options, *extractors):

@@ -19,6 +19,7 @@ from pathlib import Path
 from common.network_input import STREAMS
 from i3d.shapes import (
     CHANNELS_OF_STREAM,
+    DISCRIMINANT,
     OTHER_STREAM,
     STEM_CONVOLUTION,
     TOP_CONVOLUTION,
@@ -114,6 +115,19 @@ def load_weights(model, path, with_top=True, from_other_stream=False):
             layer.set_weights([layers[layer.name][weight.name] for weight in layer.weights])
 
 
+def directions(weights, stream):
+    """In what features of a network with these weights signs differ.
+
+    Args:
+        weights, stream: as of `find_weights`.
+
+    Returns:
+        float32 `(features, directions)`, of `pretraining.discriminant`; None where it is not known.
+    """
+    layer = files.read(find_weights(weights, stream)).discriminant
+    return layer and layer["kernel"]
+
+
 def refuse_other_width(weights, preset):
     """Raises ValueError where these are Kinetics weights and the preset's network is narrower."""
     if weights == "kinetics" and preset.width_multiplier != 1:
@@ -158,7 +172,10 @@ def convert(source, target, stream=None, other_stream=False):
     layers = fit.fitting_layers(stored, expected)
     if other_stream:
         layers = fit.change_stream(layers)
-    files.write_keras2({name: layers[name] for name in expected}, target)
+    written = {name: layers[name] for name in expected}
+    if stored.discriminant and not other_stream:
+        written[DISCRIMINANT] = stored.discriminant
+    files.write_keras2(written, target)
     return files.read(target)
 
 
@@ -174,6 +191,9 @@ def describe(source, stream=None):
         f"layers       {len(stored.layers)} with weights",
         f"parameters   {stored.num_parameters:,}",
     ]
+    if stored.discriminant:
+        num_directions = stored.discriminant["bias"].size
+        lines.append(f"compared     in {num_directions} directions in which signs differ")
     if stored.beside:
         beside = [f"{name} {tuple(shape)}" for name, shape in stored.beside.items()]
         lines.append(f"left out     {', '.join(fit.shorten(beside))}")

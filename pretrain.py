@@ -34,6 +34,7 @@ from common.command_line import (
 from common.network_input import stream_input
 from common.presets import PRESETS
 from common.slow_imports import import_keras
+from i3d.shapes import DISCRIMINANT
 from i3d_weights import check_weights, find_weights
 from opticalflow import load_clip
 from pretraining import drawn, traits
@@ -43,6 +44,7 @@ from training.options import RunOptions
 from weights import files
 
 RECIPE = "recipe.json"
+SIGNS_COMPARED = 500  # whose clips tell in what signs differ; more of them tell hardly more
 
 
 @documented
@@ -200,13 +202,16 @@ def _open(folder, options):
 def _train(folder, source, stream, clips, options):
     """Trains a stream, writes its weights, and returns its scores."""
     keras = import_keras()
-    from pretraining import few_shot, fitting
+    from pretraining import discriminant, few_shot, fitting
 
     unseen = source.validation(stream)
     weights = options.weights and find_weights(options.weights, stream)
 
-    def judge(network):
-        return {} if unseen is None else {"few_shot": few_shot.accuracy(network, unseen)}
+    def judge(network, compare=few_shot.standardised):
+        if unseen is None:
+            return {}
+        known, asked = (compare(few_shot.features(network, part)) for part in unseen)
+        return {"few_shot": few_shot.accuracy(known, asked)}
 
     print(f"{stream}: {len(clips)} clips, {options.epochs} epochs", flush=True)
     network, _ = fitting.fit(
@@ -228,8 +233,23 @@ def _train(folder, source, stream, clips, options):
         for layer in network.layers
         if layer.weights
     }
+    scores = judge(network)
+    if layer := _discriminant(network, source, stream, clips):
+        layers[DISCRIMINANT] = layer
+        scores = judge(network, lambda features: discriminant.apply(layer, features)[:, 0])
     files.write_keras2(layers, folder / f"{stream}.h5")
-    return {**judge(network), **({"begun_with": files.sha256(weights)} if weights else {})}
+    return {**scores, **({"begun_with": files.sha256(weights)} if weights else {})}
+
+
+def _discriminant(network, source, stream, clips):
+    """What makes features comparable, of the first `SIGNS_COMPARED` signs; None of too few."""
+    from pretraining import discriminant, few_shot
+
+    some = [(clip, sign) for clip, sign in clips if sign < SIGNS_COMPARED]
+    size = source.preset.input_size
+    inputs = (stream_input(stream, source.read(stream, clip)[0], *size) for clip, _ in some)
+    signs = np.array([sign for _, sign in some])
+    return discriminant.fit(few_shot.features(network, inputs), signs)
 
 
 def main(argv=None):

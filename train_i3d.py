@@ -28,6 +28,8 @@ from training.options import TrainingOptions, run_command
 from training.run import Architecture, train_run
 from weights.files import fingerprint
 
+FEW_CLIPS = 10  # of a sign: so many tell by themselves in what signs differ
+
 
 @documented
 @dataclasses.dataclass(frozen=True)
@@ -142,10 +144,15 @@ def trunk(model):
     return model_i3d.trunk(model)
 
 
-def solve_top(model, features, classes, class_weight):
+def solve_top(run, stream, model, features, classes, class_weight):
     """Sets the top of a network of `build` to what names features of its trunk best.
 
+    Of few clips, only those directions of features count in which its first weights tell signs
+    apart, where these know that.
+
     Args:
+        run: `run_folder.Run`.
+        stream: "rgb" or "flow".
         model: `keras.Model`.
         features: float32 `(clips, features)`.
         classes: int `(clips,)`.
@@ -156,9 +163,19 @@ def solve_top(model, features, classes, class_weight):
     """
     import model_i3d
 
-    solution = top.solve(features, classes, model.output_shape[-1], class_weight)
+    directions = _directions(run, stream)
+    solution = top.solve(features, classes, len(run.signs), class_weight, directions)
     model_i3d.set_top(model, *solution)
     return functools.partial(top.judge, *solution)
+
+
+def _directions(run, stream):
+    """Those that alone count for a top, None where all do."""
+    weights = run.options["weights"]
+    is_few = run.data["train"] < FEW_CLIPS * len(run.signs)
+    if not is_few or weights == "none" or isinstance(weights, dict):  # of either stream
+        return None
+    return i3d_weights.directions(weights, stream)
 
 
 ARCHITECTURE = Architecture("i3d", build, set_trainable, trunk=trunk, solve_top=solve_top)

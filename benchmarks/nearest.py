@@ -1,11 +1,13 @@
-"""The nearest clip: accuracy on changed clips, unknown signs, seconds to learn and to answer.
+"""The nearest clip: accuracy on changed clips, own and unknown signs, seconds to learn and answer.
 
     python pipeline_nearest.py --dataset karsl --preset laptop
     python -m benchmarks.nearest --dataset karsl
 
 The test clips of a run of train_nearest.py are changed as other cameras and other moods change
 them, and named anew, their flow computed from the changed frames. Unknown: a random half of the
-signs is known, ten times. Times are of random clips in the size of `laptop`.
+signs is known, ten times. Own signs are three that a drawn signer teaches; that signer and another
+one then perform them, and the first one three that nobody has taught. Times are of random clips in
+the size of `laptop`.
 """
 
 import time
@@ -22,8 +24,12 @@ from common.presets import NEAREST_PRESETS
 from evaluation.comparison import NUM_ANSWERS, answer_once
 from evaluation.metrics import inputs_of
 from nearest.examples import Examples
+from toy import film
 
 NUM_HALVES = 10
+TAUGHT, OTHERS = ("wave", "circle", "swipe_up"), ("swipe_left", "clap", "swipe_down")
+NUM_SIGNERS, NUM_TAUGHT = 3, (1, 3, 5)
+NUM_ASKED, NUM_BY_ANOTHER, NUM_OTHERS = 6, 4, 5  # clips of each sign
 NUM_CLIPS = (30, 1000)
 WANTED_MS = {30: 50, 1000: 300}
 
@@ -103,6 +109,45 @@ def print_unknown(recognizer, clips):
     print(f"half of the signs known: ROC area {np.median(areas):.3f} (wanted 0.85), {NUM_HALVES} x")
 
 
+def print_own_signs():
+    """What a few clips of one drawn signer are worth."""
+    print(f"{'own signs':28}{'named rightly':>16}{'of another':>16}{'others refused':>16}")
+    for number in NUM_TAUGHT:
+        same, another, refused = [], [], []
+        for signer in range(NUM_SIGNERS):
+            recognizer = _taught(signer, number)
+            after = range(max(NUM_TAUGHT), max(NUM_TAUGHT) + NUM_ASKED)
+            same += [_is_named(recognizer, signer, sign, take) for sign in TAUGHT for take in after]
+            for sign in TAUGHT:
+                takes = range(NUM_BY_ANOTHER)
+                another += [_is_named(recognizer, signer + 1, sign, take) for take in takes]
+            for sign in OTHERS:
+                answers = [recognizer.predict(_own(signer, sign, n)) for n in range(NUM_OTHERS)]
+                refused += [answer.is_unknown for answer in answers]
+        shares = [f"{sum(each)} of {len(each)}" for each in (same, another, refused)]
+        name = f"{number} {'clip' if number == 1 else 'clips'} of each taught"
+        print(f"{name:28}{shares[0]:>16}{shares[1]:>16}{shares[2]:>16}", flush=True)
+
+
+def _taught(signer, number):
+    dataset = data.Dataset("none", "laptop", presets=NEAREST_PRESETS)
+    recognizer = train_nearest.without_clips(dataset)
+    for take in range(number):
+        for sign in TAUGHT:
+            recognizer = train_nearest.with_clip(recognizer, sign, _own(signer, sign, take))
+    return recognizer
+
+
+def _is_named(recognizer, signer, sign, take):
+    answer = recognizer.predict(_own(signer, sign, take))
+    return not answer.is_unknown and answer.ranking[0][0] == sign
+
+
+def _own(signer, sign, take):
+    signer %= NUM_SIGNERS
+    return film.render_clip(sign, f"signer {signer}", f"{signer} {sign} {take}")[0]
+
+
 def print_times():
     """Of learning and answering; memory counts all that the process has used at most."""
     preset = NEAREST_PRESETS["laptop"]
@@ -130,7 +175,7 @@ def _repeated(recognizer, number):
             rows = np.empty((number, *examples.rows.shape[1:]), np.float16)
             for row, place in zip(rows, places, strict=True):
                 row[:] = examples.rows[place] * random.uniform(0.9, 1.1, row.shape)
-            settings = examples.num_classes, examples.kinds
+            settings = examples.num_classes, examples.kinds, examples.is_alone
             network.comparison.examples[name] = Examples(rows, examples.classes[places], *settings)
     return recognizer
 
@@ -159,6 +204,7 @@ def main(argv=None):
         clips = [clip for clip in clips if clip.label in recognizer.run.labels]
         print_changes(recognizer, clips)
         print_unknown(recognizer, clips)
+    print_own_signs()
     print_times()
 
 

@@ -21,7 +21,7 @@ ITSELF = [1, 1, 1]
 NO_PADDING = [0, 0, 0]
 
 
-def build(openvino, layers, num_frames, height, width, subtract_mean=False):
+def build(openvino, layers, num_frames, height, width, subtract_mean=False, discriminant=None):
     """Builds the network without a top.
 
     Args:
@@ -29,10 +29,11 @@ def build(openvino, layers, num_frames, height, width, subtract_mean=False):
         layers: {layer: {weight: array}}, of `weights.files.read`.
         num_frames, height, width: of a clip.
         subtract_mean: as in `build_i3d`.
+        discriminant: layer of `pretraining.discriminant` that comes last, or None.
 
     Returns:
         `openvino.Model` from float32 `(1, num_frames, height, width, channels)` to float32
-        `(1, T', features)`.
+        `(1, T', features)`, or with a discriminant `(1, 1, directions)`.
     """
     graph = _Graph(openvino.opset13, layers)
     channels = layers[STEM_CONVOLUTION]["kernel"].shape[3]
@@ -41,7 +42,10 @@ def build(openvino, layers, num_frames, height, width, subtract_mean=False):
     x = graph.ops.transpose(clip, np.array([0, 4, 1, 2, 3]))
     if subtract_mean:
         x = graph.ops.subtract(x, graph.ops.reduce_mean(x, np.array([2]), keep_dims=True))
-    return openvino.Model([graph.features(graph.trunk(x))], [clip], "i3d_features")
+    features = graph.features(graph.trunk(x))
+    if discriminant:
+        features = graph.compared(features, discriminant)
+    return openvino.Model([features], [clip], "i3d_features")
 
 
 class _Graph:
@@ -70,6 +74,12 @@ class _Graph:
         x = self.ops.avg_pool(x, ITSELF, NO_PADDING, NO_PADDING, size, exclude_pad=True)
         x = self.ops.reshape(x, np.array([1, channels, -1]), special_zero=False)
         return self.ops.transpose(x, np.array([0, 2, 1]))
+
+    def compared(self, x, layer):
+        """What `pretraining.discriminant.apply` computes: `(batch, 1, directions)`."""
+        x = self.ops.reduce_mean(x, np.array([1]), keep_dims=True)
+        x = self.ops.matmul(x, np.float32(layer["kernel"]), False, False)
+        return self.ops.add(x, np.float32(layer["bias"]))
 
     def _inception(self, x, name):
         direct = self._unit(x, f"{name}0a_1x1")

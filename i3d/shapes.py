@@ -7,6 +7,7 @@ import numpy as np
 
 STEM_CONVOLUTION = "Conv3d_1a_7x7_conv"
 TOP_CONVOLUTION = "Conv3d_6a_1x1_conv"
+DISCRIMINANT = "discriminant"  # makes features comparable, see pretraining/discriminant.py
 STEM_FILTERS = 64
 BATCH_NORM_EPSILON = 1e-3
 POOLED_FRAMES = 2  # temporal extent of the last average pooling

@@ -14,7 +14,7 @@ PENALTY = 1e-3  # half the factor on the squared weights of standardised feature
 SMALL_DEVIATION = 0.1  # of what features usually deviate: none counts as smaller than so
 
 
-def solve(features, classes, num_classes, class_weight=None):
+def solve(features, classes, num_classes, class_weight=None, directions=None):
     """The linear layer before a softmax that names the classes of features best.
 
     Args:
@@ -22,11 +22,15 @@ def solve(features, classes, num_classes, class_weight=None):
         classes: int `(clips,)`, from 0.
         num_classes: how many there are.
         class_weight: dict of class to the weight of its clips, or None.
+        directions: float `(features, directions)`, in which alone features count; None: all do.
 
     Returns:
         float32 weights `(features, num_classes)` and biases `(num_classes,)`.
     """
     features = np.asarray(features, np.float64)
+    if directions is not None:
+        weights, biases = solve(features @ directions, classes, num_classes, class_weight)
+        return (directions @ weights).astype(np.float32), biases
     mean, deviation = features.mean(0), features.std(0)
     deviation = deviation + SMALL_DEVIATION * (features.std() or 1.0)
     inputs, wanted = (features - mean) / deviation, np.eye(num_classes)[classes]

@@ -187,15 +187,20 @@ class SignsNetwork:
         with self._lock:
             if self._request is None:
                 openvino = import_openvino()
-                layers = weight_files.read(self._path()).layers
+                stored = weight_files.read(self._path())
                 shape = SIGNS_PRESET.num_frames, *self.size
                 centred = SIGNS_PRESET.subtract_mean and self._stream == "rgb"
-                model = openvino_network.build(openvino, layers, *shape, centred)
+                model = openvino_network.build(
+                    openvino, stored.layers, *shape, centred, stored.discriminant
+                )
                 compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
                 self._request = compiled.create_infer_request()
 
     def features(self, clip):
-        """Float32 `(steps, features)` of a clip of `network_input`."""
+        """Float32 `(steps, features)` of a clip of `network_input`, or `(1, directions)`.
+
+        The latter are of weights with a discriminant, as those that come with the project.
+        """
         self.open()
         with self._lock:  # requests of several threads have stood still for ever
             return self._request.infer([clip[None]])[0][0].copy()

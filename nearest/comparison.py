@@ -136,7 +136,10 @@ def fit(stream, rows, classes, num_classes):
         classes, num_classes: as of `Examples`.
     """
     kinds = {HOG_HOF: (Changes,) if stream == "flow" else (Looks, Changes), SIGNS: (Whole,)}
-    return {name: Examples(own, classes, num_classes, kinds[name]) for name, own in rows.items()}
+    return {
+        name: Examples(own, classes, num_classes, kinds[name], is_alone=len(rows) == 1)
+        for name, own in rows.items()
+    }
 
 
 def _asked_in_turn(answers):

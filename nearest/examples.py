@@ -24,15 +24,13 @@ NEAR = 100  # examples that are compared in all views, the nearest ones in the f
 REFIT_CLIPS = 100  # up to so many, rows are kept: each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
 MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
-# In usual distances between signs: from where on a clip is unknown, how gradually that comes, and
-# how much nearer a sign must be than another.
-OF_FRAMES = 0.9, 0.05, 0.05
-# The same of `Whole`, and not fitted: a network is asked about other people, and how far those are
-# is not told by clips of one person that are left out in turn.
-OF_WHOLE = 1.0, 0.15, 0.1
-LIMITS = np.linspace(0.6, 1.1, 26)
-TEMPERATURES = np.geomspace(0.03, 0.2, 10)
-MIN_KNOWN = 6  # examples with another one of their sign, before these three are fitted to them
+LIMIT = 0.9  # in usual distances between signs, from where on a clip is unknown
+# The same where signs have several clips, to which their own are nearer, and two ways are asked in
+# turn, which must both be stricter, for only what is none to both is unknown; then how gradually
+# that comes, and how much nearer a sign must be than another.
+OF_FRAMES, OF_WHOLE = (0.8, 0.05, 0.05), (0.85, 0.1, 0.1)
+TEMPERATURES = np.geomspace(0.03, 0.2, 10)  # the latter, as it is tried of frames
+MIN_KNOWN = 6  # examples with another one of their sign, before signs count as having several
 USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where there is no other yet
 CHUNK = 64  # clips at once, so that memory stays small
 STORED = "stored"  # the name in a file of examples as a way of comparing sees them
@@ -46,23 +44,27 @@ class Examples:
         classes: int `(num_clips,)`, the sign of each.
         num_classes: number of signs; some may have no example.
         kinds: how they are compared, of `KINDS`: one way, or two between which it is chosen.
+        is_alone: nothing else is asked about the same clips.
         like: `Examples` whose way of comparing is taken over, instead of finding out anew.
 
     Attributes:
         rows: float16, as given; None of more than `REFIT_CLIPS`, whose way of comparing stays.
         share_of_changes: what counts of `Changes`, 0 to 1; the rest is of `Looks`. It is found out
             with the ways of comparing, and 0 where these are taken over or come from a file.
-        limit, doubt, temperature: see `OF_FRAMES`.
+        limit, doubt, temperature: see `LIMIT`, `OF_FRAMES`.
     """
 
-    def __init__(self, rows, classes, num_classes, kinds=(Looks, Changes), like=None):
+    def __init__(
+        self, rows, classes, num_classes, kinds=(Looks, Changes), is_alone=True, like=None
+    ):
         rows = np.asarray(rows, np.float16)
         self.rows = rows if len(rows) <= REFIT_CLIPS else None
         self.classes = np.asarray(classes, int)
         self.num_classes = num_classes
         self.kinds = tuple(kinds)
-        is_whole = Whole in self.kinds
-        self.limit, self.doubt, self.temperature = OF_WHOLE if is_whole else OF_FRAMES
+        self.is_alone = is_alone
+        self.limit = LIMIT
+        _, self.doubt, self.temperature = self._limits
         self._ways = []
         self._usual = 1.0
         self.share_of_changes = 0.0
@@ -82,15 +84,19 @@ class Examples:
         classes = np.append(self.classes, number)
         if self.is_refitted and len(classes) <= REFIT_CLIPS:
             everything = np.concatenate([self.rows, new]) if len(self) else new
-            return Examples(everything, classes, num_classes, self.kinds)
+            return Examples(everything, classes, num_classes, self.kinds, self.is_alone)
         return self._with([way.with_clip(new[0]) for way in self._ways], classes, num_classes)
 
     def without_last(self, num_classes):
         """These examples without the newest one."""
         classes = self.classes[:-1]
         if self.is_refitted:
-            return Examples(self.rows[:-1], classes, num_classes, self.kinds)
+            return Examples(self.rows[:-1], classes, num_classes, self.kinds, self.is_alone)
         return self._with([way.without_last() for way in self._ways], classes, num_classes)
+
+    @property
+    def _limits(self):
+        return OF_WHOLE if Whole in self.kinds else OF_FRAMES
 
     @property
     def is_refitted(self):
@@ -121,8 +127,12 @@ class Examples:
         return {name: np.asarray(value) for name, value in arrays.items()}
 
     @classmethod
-    def from_arrays(cls, arrays):
+    def from_arrays(cls, arrays, is_alone):
         """What `to_arrays` gave.
+
+        Args:
+            arrays: of `to_arrays`.
+            is_alone: as of `Examples`.
 
         Raises:
             KeyError, TypeError, ValueError: something else.
@@ -131,7 +141,7 @@ class Examples:
             kinds = [KINDS[name] for name in arrays["kinds"]]
         else:  # a file from before there was `Whole`
             kinds = (Changes,) if arrays["only_changes"] else (Looks, Changes)
-        like = cls([], [], 0, kinds)
+        like = cls([], [], 0, kinds, is_alone)
         told = map(float, arrays["told"])
         like.limit, like.doubt, like.temperature, like._usual = told
         for kind in KINDS.values():
@@ -142,7 +152,7 @@ class Examples:
                 like._ways.append(_Way(kind(values), float(values.pop("factor")), stored))
         known = np.asarray(arrays["classes"], int), int(arrays["num_classes"])
         if "rows" in arrays:
-            return cls(arrays["rows"], *known, kinds, like)
+            return cls(arrays["rows"], *known, kinds, is_alone, like)
         if any(way.stored.shape[1] != len(known[0]) for way in like._ways):
             raise ValueError("not as many clips as signs of clips")
         return like._with(like._ways, *known)
@@ -223,7 +233,7 @@ class Examples:
         moving = self.share_of_changes
         for share, kind in zip((1 - moving, moving), self.kinds, strict=False):
             if share:
-                self._ways.append(_Way(kind.fit(rows), share).of(rows))
+                self._ways.append(_Way(kind.fit(rows, self.classes), share).of(rows))
         for way in self._ways:  # it counts as much as its share, however large its distances are
             between = way.among_each_other(np.arange(len(rows))[:QUERIES])
             between = between[between > SAME]  # not of clips from themselves, nor of their copies
@@ -232,7 +242,7 @@ class Examples:
         self._calibrate(self.classes[queries], distances)
 
     def _calibrate(self, classes, distances):
-        """Limit and temperature that fit best what leaving out clips, and whole signs, gives."""
+        """The usual distance, and the temperature that fits best what leaving out clips gives."""
         is_own = classes[:, None] == self.classes
         own = np.where(is_own, distances, np.inf).min(axis=1)
         others = np.where(is_own, np.inf, distances).min(axis=1)
@@ -242,21 +252,17 @@ class Examples:
         elif len(alike):
             self._usual = float(np.median(alike)) / OWN_SHARE
         known = np.isfinite(own) & np.isfinite(others)
-        if known.sum() < MIN_KNOWN or Whole in self.kinds:
+        if known.sum() < MIN_KNOWN:
+            return
+        if not self.is_alone:
+            self.limit = self._limits[0]
+        if Whole in self.kinds:  # how much farther another person's clips are is not told by these
             return
         nearest = np.stack([self.class_distances(row) for row in distances[known]]) / self._usual
         own_place = np.arange(len(nearest)), classes[known]
         self.temperature = min(
             TEMPERATURES, key=lambda value: _surprise(_shares(nearest, value)[own_place])
         )
-        without = others[known] / self._usual
-
-        def surprise(pair):
-            refused_rightly = _unknown(without, *pair)
-            return _surprise(1 - _unknown(nearest.min(axis=1), *pair)) + _surprise(refused_rightly)
-
-        tried = [(limit, doubt) for limit in LIMITS for doubt in TEMPERATURES]
-        self.limit, self.doubt = min(tried, key=surprise)
 
 
 class _Way:

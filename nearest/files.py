@@ -52,14 +52,14 @@ def load(path, num_classes=None):
     try:
         with np.load(path) as file:
             arrays = dict(file)
-        examples = {HOG_HOF: Examples.from_arrays(arrays)}
+        examples = {HOG_HOF: Examples.from_arrays(arrays, is_alone=WEIGHTS not in arrays)}
         weights = None
         if WEIGHTS in arrays:
             weights = str(arrays[WEIGHTS])
             made = {
                 n.removeprefix(OF_SIGNS): a for n, a in arrays.items() if n.startswith(OF_SIGNS)
             }
-            examples[SIGNS] = Examples.from_arrays(made)
+            examples[SIGNS] = Examples.from_arrays(made, is_alone=False)
     except (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} holds no examples of this project: {error!r}") from error
     found = examples[HOG_HOF].num_classes

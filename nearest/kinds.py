@@ -9,7 +9,7 @@ import numpy as np
 
 DIRECTIONS = 128  # that frames are compared in, of the hundreds that their rows have
 FRAMES_TO_FIT = 512
-UNCERTAIN_UP_TO = 5  # examples, before `Whole` believes their mean and variances by half
+UNCERTAIN_UP_TO = 5  # signs, before `Whole` believes their mean by half
 
 
 class _Fitted:
@@ -29,8 +29,8 @@ class Looks(_Fitted):
     name = "looks"
 
     @classmethod
-    def fit(cls, rows):
-        """Of float rows `(num_clips, num_frames, size)` of examples."""
+    def fit(cls, rows, classes=None):
+        """Of float rows `(num_clips, num_frames, size)` of examples, whatever their signs."""
         frames = unit(_some_frames(rows))
         mean = frames.mean(axis=0)
         variances, directions = _principal(frames - mean)
@@ -56,8 +56,8 @@ class Changes(_Fitted):
     name = "changes"
 
     @classmethod
-    def fit(cls, rows):
-        """Of float rows `(num_clips, num_frames, size)` of examples."""
+    def fit(cls, rows, classes=None):
+        """Of float rows `(num_clips, num_frames, size)` of examples, whatever their signs."""
         clips = rows[:: max(1, len(rows) * rows.shape[1] // FRAMES_TO_FIT)]
         _, directions = _principal(_some_frames(cls._changes(np.float32(clips))))
         return cls({"directions": np.float32(directions)})
@@ -83,29 +83,31 @@ class Changes(_Fitted):
 
 
 class Whole(_Fitted):
-    """All rows of a clip as a single one, in which each number counts by how much it differs.
+    """All rows of a clip as a single one, whose direction from the mean of all signs counts.
 
-    Of few examples that is mostly chance: mean and variances are drawn to none and a common one.
+    The network makes numbers that count alike, and whose mean is 0 over all the signs that it has
+    learned. Of few signs, another mean is mostly chance: it would be drawn to the examples, which
+    then seem farther from each other than from what is none of their signs.
 
     Args:
-        arrays: {"mean", "scales"}, of `fit`.
+        arrays: {"mean"}, of `fit`.
     """
 
     name = "whole"
 
     @classmethod
-    def fit(cls, rows):
-        """Of float rows `(num_clips, num_steps, size)` of examples."""
+    def fit(cls, rows, classes):
+        """Of float rows `(num_clips, num_steps, size)` of examples, and their signs."""
         clips = np.float32(rows).reshape(len(rows), -1)
-        certain = len(clips) / (len(clips) + UNCERTAIN_UP_TO)
-        variances = clips.var(axis=0)
-        scales = np.sqrt(certain * variances + (1 - certain) * variances.mean()) + 1e-6
-        return cls({"mean": np.float32(certain * clips.mean(axis=0)), "scales": np.float32(scales)})
+        signs = np.unique(classes)
+        of_signs = np.stack([clips[classes == sign].mean(axis=0) for sign in signs])
+        certain = len(signs) / (len(signs) + UNCERTAIN_UP_TO)
+        return cls({"mean": np.float32(certain * of_signs.mean(axis=0))})
 
     def __call__(self, rows):
         """Float32 `(..., num_steps, size)` to `(..., 1, num_steps * size)`."""
         clips = rows.reshape(*rows.shape[:-2], 1, -1)
-        return unit((clips - self.arrays["mean"]) / self.arrays["scales"])
+        return unit(clips - self.arrays["mean"])
 
 
 KINDS = {kind.name: kind for kind in (Looks, Changes, Whole)}

@@ -1,5 +1,7 @@
 """How well a network's features name clips of signs of which it knows one clip each."""
 
+import itertools
+
 import numpy as np
 
 WAYS, TRIALS = 20, 50
@@ -7,15 +9,33 @@ BATCH = 16
 SOFT = 1e-3  # added to a feature's deviation, so that a constant one counts for nothing
 
 
-def accuracy(network, inputs):
+def features(network, clips):
+    """Float32 `(num_clips, num_steps, features)` of a network without a top.
+
+    Args:
+        network: `keras.Model` of `fitting.build`.
+        clips: float32 `(num_clips, num_frames, height, width, channels)`, or an iterable of clips.
+    """
+    batches, clips = [], iter(clips)
+    while batch := list(itertools.islice(clips, BATCH)):
+        batches.append(network.predict_on_batch(np.stack(batch)))
+    found = np.concatenate(batches)
+    return found.reshape(len(found), -1, found.shape[-1])
+
+
+def standardised(features):
+    """Rows in which every number counts alike: float32 `(num_clips, num_steps * features)`."""
+    rows = features.reshape(len(features), -1)
+    return (rows - rows.mean(axis=0)) / (rows.std(axis=0) + SOFT)
+
+
+def accuracy(known, asked):
     """The mean share of right answers among `WAYS` signs, over `TRIALS` choices of them.
 
     Args:
-        network: `keras.Model` of `fitting.build`, without a top.
-        inputs: float32 `(2, signs, num_frames, height, width, channels)`: two clips of each sign,
-            the first ones to know, the second ones to name.
+        known, asked: float `(signs, size)`: a clip of each sign to know, and one to name.
     """
-    known, asked = (_directions(_features(network, clips)) for clips in inputs)
+    known, asked = (_directions(rows) for rows in (known, asked))
     cosines = asked @ known.T
     random = np.random.default_rng(0)
     right = []
@@ -25,12 +45,6 @@ def accuracy(network, inputs):
     return float(np.mean(right))
 
 
-def _features(network, clips):
-    starts = range(0, len(clips), BATCH)
-    batches = [network.predict_on_batch(clips[start : start + BATCH]) for start in starts]
-    return np.concatenate(batches).reshape(len(clips), -1)
-
-
-def _directions(features):
-    features = (features - features.mean(axis=0)) / (features.std(axis=0) + SOFT)
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
+def _directions(rows):
+    rows = rows - rows.mean(axis=0)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -10,7 +10,7 @@ import pytest
 import pretrain
 from common.command_line import PROJECT
 from pretrain import PretrainingOptions
-from pretraining import drawn
+from pretraining import discriminant, drawn
 from weights import files
 
 TINY = {"signs": 2, "clips": 2, "people": 2, "epochs": 1, "batch_size": 2, "stream": "flow"}
@@ -20,6 +20,7 @@ TINY = {"signs": 2, "clips": 2, "people": 2, "epochs": 1, "batch_size": 2, "stre
 def few_unseen(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(drawn, "VALIDATION", drawn.Amounts(2, 2, 2))
+    monkeypatch.setattr(discriminant, "DIRECTIONS", 1)  # that two signs tell
     return tmp_path
 
 
@@ -31,6 +32,7 @@ def test_from_nothing_to_weights_that_a_network_loads(few_unseen):
     stored = files.read(folder / "flow.h5")
     assert stored.stream == "flow" and stored.width_multiplier == 0.25
     assert all(np.isfinite(a).all() for each in stored.layers.values() for a in each.values())
+    assert stored.discriminant["kernel"].shape == (256, 1)
     import model_i3d
     from i3d_weights import load_weights
 

@@ -63,6 +63,25 @@ def moved(nearest_run, tmp_path):
     return other, other.root / "model" / run.name
 
 
+def test_what_former_weights_of_the_project_made_is_made_anew(moved, capsys):
+    dataset, run = moved
+    folder = dataset.feature_dir("rgb", "signs")
+    parameters = folder / "parameters.json"
+    there = parameters.read_text()
+    file = feature.files(run_folder.Run.read(run), "rgb", dataset.stored_clips("rgb"), "signs")[0]
+    expected = file.read_bytes()
+    parameters.write_text(json.dumps({**json.loads(there), "weights": "former"}))
+    file.write_bytes(b"former")
+    with pytest.raises(ValueError, match="weights is former"):
+        train_nearest.train(dataset)
+    predict.Recognizer(train_nearest.open_dataset(dataset, 1).run.folder)
+    assert "made anew" in capsys.readouterr().out
+    assert file.read_bytes() == expected and parameters.read_text() == there
+    parameters.write_text(json.dumps({**json.loads(there), "extractor": "other"}))
+    with pytest.raises(ValueError, match="extractor is other"):
+        feature.extract_features(dataset, "rgb", "signs")
+
+
 def test_the_whole_way_imports_no_keras(stored_dataset, tmp_path):
     shutil.copytree(stored_dataset.root / "data_set", tmp_path / "data_set")
     result = subprocess.run(

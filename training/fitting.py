@@ -280,7 +280,7 @@ def _solve_top(run, stream, architecture, train, val, epoch, callbacks):
     callbacks.on_epoch_begin(epoch)
     known = _views(run, stream, architecture, train, network, callbacks)
     class_weight = balanced_class_weight(train.classes, train.num_classes)
-    judge = architecture.solve_top(network, *known, class_weight)
+    judge = architecture.solve_top(run, stream, network, *known, class_weight)
     logs = dict(zip(("loss", "accuracy"), judge(*known), strict=True))
     if val:
         judged = judge(*_views(run, stream, architecture, val, network))

@@ -27,9 +27,9 @@ class Architecture:
     `keras.Model` from features to probabilities that shares its weights with `model`.
 
     Where `trunk` is given, the first phase solves the top: `trunk(model)` returns the `keras.Model`
-    from clips to the features that the top sees, and `solve_top(model, features, classes,
-    class_weight)` sets the top that names them best. It returns what judges that: a function from
-    features and classes to their mean loss and accuracy.
+    from clips to the features that the top sees, and `solve_top(run, stream, model, features,
+    classes, class_weight)` sets the top that names them best. It returns what judges that: a
+    function from features and classes to their mean loss and accuracy.
     """
 
     name: str

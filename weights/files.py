@@ -18,7 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from common.slow_imports import import_keras
-from i3d.shapes import STEM_CONVOLUTION, STEM_FILTERS, STREAM_OF_CHANNELS, TOP_CONVOLUTION
+from i3d.shapes import (
+    DISCRIMINANT,
+    STEM_CONVOLUTION,
+    STEM_FILTERS,
+    STREAM_OF_CHANNELS,
+    TOP_CONVOLUTION,
+)
 from weights import safetensors_file, torch_file
 from weights.keras_file import check_model_file
 from weights.names import find_network, fold_gammas, from_tensorflow, from_torch
@@ -52,12 +58,15 @@ class StoredWeights:
     """`layers` is {Keras layer: {weight: float32 array}}; `paths` are the files that it is in.
 
     `beside` is {name: shape} of tensors that lie beside the network, such as another head's.
+    `discriminant` is what makes features comparable, {"kernel", "bias"} of
+    `pretraining.discriminant`, where the file has it.
     """
 
     format: str
     layers: dict
     paths: list
     beside: dict = dataclasses.field(default_factory=dict)
+    discriminant: dict | None = None
 
     @property
     def stream(self):
@@ -110,7 +119,9 @@ def read(path):
         file.seek(max(0, path.stat().st_size - len(TENSORFLOW_INDEX_END)))
         end = file.read()
     if start.startswith(HDF5_START):
-        return StoredWeights("Keras HDF5", _read_hdf5(path), [path])
+        layers = _read_hdf5(path)
+        discriminant = layers.pop(DISCRIMINANT, None)
+        return StoredWeights("Keras HDF5", layers, [path], discriminant=discriminant)
     if end == TENSORFLOW_INDEX_END:
         return _read_tensorflow(path)
     if start.startswith(ZIP_START) and _is_keras(path):

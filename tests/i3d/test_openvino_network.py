@@ -6,6 +6,7 @@ import pytest
 import model_i3d
 from i3d import openvino_network
 from inference.conversion import SETTINGS, import_openvino
+from pretraining import discriminant
 
 
 @pytest.mark.parametrize(("stream", "channels", "height"), [("rgb", 3, 56), ("flow", 2, 40)])
@@ -26,5 +27,15 @@ def test_features_are_those_of_keras(stream, channels, height):
     clip = random.uniform(-1, 1, (1, *shape)).astype(np.float32)
     expected = network.predict(clip, verbose=0)[:, :, 0, 0]
     found = compute(clip)[0]
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+    layer = {
+        "kernel": random.uniform(-1, 1, (expected.shape[-1], 5)).astype(np.float16),
+        "bias": random.uniform(-1, 1, 5).astype(np.float16),
+    }
+    built = openvino_network.build(openvino, layers, *shape[:3], stream == "rgb", layer)
+    found = openvino.Core().compile_model(built, "CPU", SETTINGS)(clip)[0]
+    expected = discriminant.apply(layer, expected)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()

@@ -63,3 +63,17 @@ def test_the_solution_is_where_the_gradient_is_zero(clouds):
     inputs = (features - features.mean(0)) / deviation
     gradient = inputs.T @ errors / len(classes) + top.PENALTY * weights * deviation[:, None]
     assert np.abs(gradient).max() < 1e-3
+
+
+def test_only_directions_count_where_these_are_given(clouds):
+    features, classes = clouds
+    directions = np.linalg.qr(np.random.default_rng(1).normal(size=(16, 5)))[0]
+    weights, biases = top.solve(features, classes, 3, directions=directions)
+    assert (weights.shape, biases.shape, weights.dtype) == ((16, 3), (3,), np.float32)
+    within = directions @ directions.T
+    assert weights == pytest.approx(within @ weights, abs=1e-4)
+    aside = features + 9 * np.random.default_rng(2).normal(size=features.shape) @ (
+        np.eye(16) - within
+    )
+    found = top.probabilities(aside, weights, biases)
+    assert found == pytest.approx(top.probabilities(features, weights, biases), abs=1e-3)

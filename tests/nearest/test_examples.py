@@ -5,7 +5,7 @@ import pytest
 
 from nearest import descriptor, files
 from nearest.comparison import HOG_HOF, ONE_SIGN, SIGNS, Comparison, fit
-from nearest.examples import Examples
+from nearest.examples import LIMIT, OF_FRAMES, Examples
 from nearest.warping import warped_distances
 
 HEIGHT, WIDTH = 48, 64
@@ -245,15 +245,24 @@ def test_files_that_cannot_be_are_told(tmp_path):
         files.load(path, 5)
 
 
-def test_limit_and_temperature_come_from_clips_that_are_left_out():
+def test_several_clips_of_a_sign_tell_how_near_its_own_are():
     signs = ("across", "down", "circle")
     moves = [(0, 0), (1, 0), (0, 1), (2, 1)]
     rows = np.stack([rows_of(path(sign, moved=move)) for sign in signs for move in moves])
-    examples = Examples(rows, np.repeat(np.arange(3), 4), 3)
-    scores, classes = examples.left_out()
-    assert len(classes) == 12
-    assert (scores.argmax(axis=1) == classes).all()
-    assert examples.limit < 0.9
+    classes = np.repeat(np.arange(3), 4)
+    examples = Examples(rows, classes, 3)
+    scores, found = examples.left_out()
+    assert len(found) == 12
+    assert (scores.argmax(axis=1) == found).all()
+    assert examples.temperature < OF_FRAMES[2]  # nothing is confused
+    firsts = Examples(rows[::4], classes[::4], 3, is_alone=False)
+    several = Examples(rows, classes, 3, is_alone=False)
+    assert (examples.limit, firsts.limit, several.limit) == (LIMIT, LIMIT, OF_FRAMES[0])
+    assert several.without_last(3).limit == several.with_clip(rows[0], 0, 3).limit
+    one_by_one = firsts
+    for row, number in zip(rows[1::4], classes[1::4], strict=True):
+        one_by_one = one_by_one.with_clip(row, number, 3)
+    assert one_by_one.limit == OF_FRAMES[0]
 
 
 def test_what_speaks_for_two_signs_alike_is_less_known():
