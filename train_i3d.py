@@ -28,7 +28,7 @@ from training.options import TrainingOptions, run_command
 from training.run import Architecture, train_run
 from weights.files import fingerprint
 
-FEW_CLIPS = 10  # of a sign: so many tell by themselves in what signs differ
+FEW_CLIPS = 5  # of a sign: so many tell by themselves in what signs differ
 
 
 @documented

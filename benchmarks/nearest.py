@@ -204,8 +204,8 @@ def main(argv=None):
         clips = [clip for clip in clips if clip.label in recognizer.run.labels]
         print_changes(recognizer, clips)
         print_unknown(recognizer, clips)
-    print_own_signs()
     print_times()
+    print_own_signs()
 
 
 if __name__ == "__main__":
