@@ -17,7 +17,6 @@ from common import command_line  # isort: split
 import concurrent.futures
 import functools
 import io
-import json
 
 import numpy as np
 
@@ -78,7 +77,8 @@ def extract_features(
     weights = weights or default_weights(dataset, extractor)
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)
-    if weights == i3d_weights.SIGNS and _are_of_other_weights(folder, parameters):
+    differing = disk.differing_parameters(folder, parameters)
+    if weights == i3d_weights.SIGNS and differing == ["weights"]:
         dataset.tell_once(f"{folder}: made anew, for the weights of this project are others now.")
         rebuild = True
     jobs = [
@@ -106,13 +106,6 @@ def extract_features(
         return stage.run(
             name, write_one, jobs, folder, workers * THREADS_PER_WORKER // 2, executor=threads
         )
-
-
-def _are_of_other_weights(folder, parameters):
-    """Whether the features in a folder would be the wanted ones, were it not for the weights."""
-    there = disk.read_parameters(folder)
-    wanted = json.loads(json.dumps(parameters))
-    return there not in (None, wanted) and {**there, "weights": wanted["weights"]} == wanted
 
 
 def extract_streams(dataset, options, *extractors):

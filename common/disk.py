@@ -38,12 +38,8 @@ def claim(output, parameters, command, rebuild=False):
         shutil.rmtree(trash)
     parameters = json.loads(json.dumps(parameters))
     there = read_parameters(output)
-    if there is None and output.is_dir() and any(output.glob("*/*")):
-        there = {}
-    if there is not None and there != parameters:
-        differs = sorted(
-            key for key in {*there, *parameters} if there.get(key) != parameters.get(key)
-        )
+    if differs := differing_parameters(output, parameters):
+        there = there or {}
         raise ValueError(
             f"{output} was made with other parameters: "
             + "; ".join(
@@ -54,6 +50,15 @@ def claim(output, parameters, command, rebuild=False):
     if there is None:
         output.mkdir(parents=True, exist_ok=True)
         write_atomically(output / PARAMETERS_FILE, json.dumps(parameters, indent=1) + "\n")
+
+
+def differing_parameters(output, parameters):
+    """The names of those that the content of a folder was made with otherwise; of none, []."""
+    wanted = json.loads(json.dumps(parameters))
+    there = read_parameters(output)
+    if there is None:
+        there = {} if output.is_dir() and any(output.glob("*/*")) else wanted
+    return sorted(key for key in {*there, *wanted} if there.get(key) != wanted.get(key))
 
 
 def read_parameters(output):

@@ -33,6 +33,7 @@ def test_from_nothing_to_weights_that_a_network_loads(few_unseen):
     assert stored.stream == "flow" and stored.width_multiplier == 0.25
     assert all(np.isfinite(a).all() for each in stored.layers.values() for a in each.values())
     assert stored.discriminant["kernel"].shape == (256, 1)
+    assert all(np.isfinite(array).all() for array in stored.discriminant.values())
     import model_i3d
     from i3d_weights import load_weights
 
