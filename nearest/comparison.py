@@ -1,25 +1,28 @@
-"""What recognises a clip by known ones: how frames look or move, then what has learned signing.
+"""What recognises a clip by known ones: how frames look or move, and what has learned signing.
 
-`hog_hof` tells best what the same person does in the same place. What it takes for none of the
-signs, such as what another person does, `signs` is asked about, a network that has learned signing
-from drawn people (pretrain.py). Of the two, whoever is sure decides:
+`hog_hof` tells best what the same person does in the same place, `signs`, a network that has
+learned signing from drawn people (pretrain.py), what another person does. Whichever tells the signs
+of a clip apart decides: the distances to its signs are compared by how much they stand out among
+each other, which makes the two comparable whatever they measure (T-norm, as of Auckenthaler, Carey
+and Lloyd-Thomas, "Score Normalization for Text-Independent Speaker Verification Systems", Digital
+Signal Processing 10, 2000), and the two count alike.
 
-    P(sign) = P_hog_hof(sign) + P_hog_hof(none of these) x P_signs(sign)
-
-What speaks for several signs alike speaks for none of them: all that is known counts less, the less
-of it is the most probable sign's.
+None of the signs is what both take for none. What speaks for several signs alike speaks for none of
+them: all that is known counts less, the less of it is the most probable sign's.
 """
 
 import numpy as np
 
 from common.network_input import CHANNELS, crop
 from nearest import descriptor
-from nearest.examples import Examples
+from nearest.examples import Examples, shares
 from nearest.kinds import Changes, Looks, Whole
 
 HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
 SIGNS = "signs"  # a small I3D that has learned signing from drawn people
 ONE_SIGN = 0.3  # power of the most probable sign's share, by which what is known of a clip counts
+SPREAD, SPREAD_SIGNS = 0.15, 3  # of distances: as if so many more signs had this standard deviation
+TEMPERATURE = 0.35  # how gradually a sign is preferred, in standard deviations
 
 
 class Comparison:
@@ -85,13 +88,25 @@ class Comparison:
 
     def probabilities_at(self, nearest):
         """Of clips at such distances, `(clips, len(examples), signs)`: float32 `(clips, signs)`."""
-        ways = zip(self.examples.values(), nearest.swapaxes(0, 1), strict=True)
-        return _asked_in_turn(examples.probabilities_at(distances) for examples, distances in ways)
+        if not nearest.size:
+            return np.zeros((len(nearest), nearest.shape[-1]), np.float32)
+        ways = list(zip(self.examples.values(), nearest.swapaxes(0, 1), strict=True))
+        unknown = np.prod([way.unknown_at(distances) for way, distances in ways], axis=0)
+        if len(ways) == 1:
+            found = shares(nearest[:, 0], ways[0][0].temperature)
+        else:
+            found = shares(np.mean([_standing_out(each) for _, each in ways], axis=0), TEMPERATURE)
+        known = (1 - unknown) * found.max(axis=1) ** ONE_SIGN
+        return (known[:, None] * found).astype(np.float32)
 
     def left_out(self):
-        """What the others make of clips that are left out in turn, see `Examples.left_out`."""
-        answers, classes = zip(*(each.left_out() for each in self.examples.values()), strict=True)
-        return _asked_in_turn(answers), classes[0]
+        """What the others make of clips that are left out in turn.
+
+        Returns:
+            (float32 `(clips, num_classes)`, their classes), see `Examples.left_out`.
+        """
+        nearest, classes = zip(*(each.left_out() for each in self.examples.values()), strict=True)
+        return self.probabilities_at(np.stack(nearest, axis=1)), classes[0]
 
     def with_clip(self, features, number, num_classes):
         """This and one clip more, of the sign of this number.
@@ -142,11 +157,17 @@ def fit(stream, rows, classes, num_classes):
     }
 
 
-def _asked_in_turn(answers):
-    """What the second one says counts as much as the first one takes a clip for none."""
-    found, *others = answers
-    for answer in others:
-        found = found + (1 - found.sum(axis=1, keepdims=True)) * answer
-    most = found.max(axis=1, keepdims=True, initial=0)
-    share = most / np.maximum(found.sum(axis=1, keepdims=True), 1e-12)
-    return (found * share**ONE_SIGN).astype(np.float32)
+def _standing_out(nearest):
+    """Distances of a clip from its signs, less their mean, in standard deviations.
+
+    Of few signs these are mostly chance, so they are drawn to a usual one.
+
+    Args:
+        nearest: `(clips, signs)`, infinite where a sign has no example, which it stays.
+    """
+    has_example = np.isfinite(nearest)
+    number = np.maximum(has_example.sum(axis=1, keepdims=True), 1)
+    mean = np.where(has_example, nearest, 0).sum(axis=1, keepdims=True) / number
+    squares = np.where(has_example, nearest - mean, 0) ** 2
+    variance = squares.sum(axis=1, keepdims=True) + SPREAD_SIGNS * SPREAD**2
+    return (nearest - mean) / np.sqrt(variance / (number + SPREAD_SIGNS))

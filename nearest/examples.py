@@ -1,14 +1,14 @@
-"""Clips whose signs are known, and how probable they make each sign for another clip.
+"""Clips whose signs are known, and how near another clip is to them.
 
     examples = Examples(rows, classes, num_classes)
-    probabilities = examples.probabilities(views)
+    nearest = examples.class_distances(examples.distances(views))
 
 Clips are compared in up to two ways of nearest/kinds.py, whose distances are added. Where little
 moves (one person before a fixed camera), looks tell more; where much moves, or people differ,
 changes do. Which it is shows in the share of variance within clips.
 
 The nearest example of a sign decides. A clip that is farther from all of them than they are from
-each other is none of these signs, so probabilities sum to less than 1.
+each other is none of these signs.
 """
 
 import copy
@@ -25,11 +25,12 @@ REFIT_CLIPS = 100  # up to so many, rows are kept: each new example changes how 
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
 MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
 LIMIT = 0.9  # in usual distances between signs, from where on a clip is unknown
-# The same where signs have several clips, to which their own are nearer, and two ways are asked in
-# turn, which must both be stricter, for only what is none to both is unknown; then how gradually
-# that comes, and how much nearer a sign must be than another.
-OF_FRAMES, OF_WHOLE = (0.8, 0.05, 0.05), (0.85, 0.1, 0.1)
-TEMPERATURES = np.geomspace(0.03, 0.2, 10)  # the latter, as it is tried of frames
+# The same where signs have several clips, to which their own are nearer, and two ways are asked,
+# which must both be stricter, for only what is none to both is unknown; then how gradually that
+# comes.
+OF_FRAMES, OF_WHOLE = (0.8, 0.05), (0.85, 0.1)
+TEMPERATURE = 0.05  # how much nearer a sign must be than another, in usual distances
+TEMPERATURES = np.geomspace(0.03, 0.2, 10)  # as they are tried where signs have several clips
 MIN_KNOWN = 6  # examples with another one of their sign, before signs count as having several
 USUAL, OWN_SHARE = 1.2, 0.75  # distances of two signs, and within one, where there is no other yet
 CHUNK = 64  # clips at once, so that memory stays small
@@ -51,7 +52,8 @@ class Examples:
         rows: float16, as given; None of more than `REFIT_CLIPS`, whose way of comparing stays.
         share_of_changes: what counts of `Changes`, 0 to 1; the rest is of `Looks`. It is found out
             with the ways of comparing, and 0 where these are taken over or come from a file.
-        limit, doubt, temperature: see `LIMIT`, `OF_FRAMES`.
+        limit, doubt: see `LIMIT`, `OF_FRAMES`.
+        temperature: see `TEMPERATURE`; found out where nothing else is asked.
     """
 
     def __init__(
@@ -63,8 +65,8 @@ class Examples:
         self.num_classes = num_classes
         self.kinds = tuple(kinds)
         self.is_alone = is_alone
-        self.limit = LIMIT
-        _, self.doubt, self.temperature = self._limits
+        self.limit, self.temperature = LIMIT, TEMPERATURE
+        _, self.doubt = self._limits
         self._ways = []
         self._usual = 1.0
         self.share_of_changes = 0.0
@@ -158,18 +160,18 @@ class Examples:
         return like._with(like._ways, *known)
 
     def left_out(self):
-        """What the others make of examples that are left out in turn.
+        """How far examples that are left out in turn are from the others.
 
         Returns:
             (float32 `(clips, num_classes)`, their classes), of at most `QUERIES` clips that have
-            another one of their sign.
+            another one of their sign: distances as of `class_distances`.
         """
         queries, distances = self._among_each_other()
         is_own = self.classes[queries][:, None] == self.classes
         known = np.isfinite(np.where(is_own, distances, np.inf)).any(axis=1)
         nearest = [self.class_distances(row) / self._usual for row in distances[known]]
-        nearest = np.stack(nearest) if nearest else np.zeros((0, self.num_classes))
-        return self.probabilities_at(nearest), self.classes[queries][known]
+        nearest = np.stack(nearest) if nearest else np.zeros((0, self.num_classes), np.float32)
+        return nearest, self.classes[queries][known]
 
     def _among_each_other(self):
         """(some of the examples, their distances to all), infinite to themselves."""
@@ -205,16 +207,10 @@ class Examples:
             found[found < SAME] = np.inf
         return found
 
-    def probabilities(self, views):
-        """Float32 `(num_classes,)`; what lacks to 1 is the probability of none of these signs."""
-        return self.probabilities_at(self.class_distances(self.distances(views))[None])[0]
-
-    def probabilities_at(self, nearest):
-        """The same of clips whose nearest examples of each sign are so far: `(clips, signs)`."""
-        if not nearest.size:
-            return np.zeros(nearest.shape, np.float32)
-        unknown = _unknown(nearest.min(axis=1), self.limit, self.doubt)
-        return ((1 - unknown)[:, None] * _shares(nearest, self.temperature)).astype(np.float32)
+    def unknown_at(self, nearest):
+        """The probability of none of the signs, `(clips,)`, by their distances `(clips, signs)`."""
+        beyond = (nearest.min(axis=1) - self.limit) / self.doubt
+        return 1 / (1 + np.exp(np.clip(-beyond, -50, 50)))
 
     def class_distances(self, distances):
         """The nearest example of each sign: float32 `(num_classes,)`, infinite where none is."""
@@ -255,13 +251,12 @@ class Examples:
         if known.sum() < MIN_KNOWN:
             return
         if not self.is_alone:
-            self.limit = self._limits[0]
-        if Whole in self.kinds:  # how much farther another person's clips are is not told by these
+            self.limit, _ = self._limits
             return
         nearest = np.stack([self.class_distances(row) for row in distances[known]]) / self._usual
         own_place = np.arange(len(nearest)), classes[known]
         self.temperature = min(
-            TEMPERATURES, key=lambda value: _surprise(_shares(nearest, value)[own_place])
+            TEMPERATURES, key=lambda value: _surprise(shares(nearest, value)[own_place])
         )
 
 
@@ -312,16 +307,11 @@ def _share_of_changes(rows):
     return float(np.clip((share - STILL) / (MOVING - STILL), 0, 1))
 
 
-def _shares(nearest, temperature):
+def shares(nearest, temperature):
     """Probabilities of the signs if it is one of them: float `(clips, signs)`."""
     first = nearest.min(axis=1, keepdims=True)
     weights = np.exp(-(nearest - np.where(np.isfinite(first), first, 0)) / temperature)
     return weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-
-
-def _unknown(distances, limit, doubt):
-    """The probability of none of the signs, by the distance of the nearest example."""
-    return 1 / (1 + np.exp(np.clip((limit - distances) / doubt, -50, 50)))
 
 
 def _surprise(probabilities):

@@ -5,7 +5,7 @@ import pytest
 
 from nearest import descriptor, files
 from nearest.comparison import HOG_HOF, ONE_SIGN, SIGNS, Comparison, fit
-from nearest.examples import LIMIT, OF_FRAMES, Examples
+from nearest.examples import LIMIT, OF_FRAMES, TEMPERATURE, Examples
 from nearest.warping import warped_distances
 
 HEIGHT, WIDTH = 48, 64
@@ -45,6 +45,10 @@ def comparison(signs=("across", "down", "circle")):
 
 def compared_with(examples):
     return Comparison("rgb", {HOG_HOF: examples}, HEIGHT, WIDTH)
+
+
+def distances_of(examples, views):
+    return examples.class_distances(examples.distances(views))
 
 
 def answer(comparer, clip):
@@ -184,9 +188,9 @@ def test_examples_come_and_go():
     taught = examples.with_clip(rows_of(path("circle")), 2, 3)
     assert len(taught) == 3
     views = rows_of(path("circle", moved=(1, 0)))[None]
-    assert taught.probabilities(views).argmax() == 2
+    assert distances_of(taught, views).argmin() == 2
     assert len(examples) == 2  # which others may still be asked
-    assert taught.without_last(2).probabilities(views).shape == (2,)
+    assert distances_of(taught.without_last(2), views).shape == (2,)
 
 
 def test_many_examples_take_one_more_without_finding_out_anew():
@@ -210,7 +214,7 @@ def test_of_many_examples_only_what_is_compared_is_kept_and_stored(tmp_path):
         files.save(tmp_path / f"{name}.npz", compared_with(examples))
         loaded = files.load(tmp_path / f"{name}.npz", 4)[0][HOG_HOF]
         np.testing.assert_allclose(
-            loaded.probabilities(query), examples.probabilities(query), rtol=1e-5
+            distances_of(loaded, query), distances_of(examples, query), rtol=1e-5
         )
         np.testing.assert_allclose(loaded.left_out()[0], examples.left_out()[0], rtol=1e-4)
         back = loaded.without_last(4).without_last(4)
@@ -251,10 +255,10 @@ def test_several_clips_of_a_sign_tell_how_near_its_own_are():
     rows = np.stack([rows_of(path(sign, moved=move)) for sign in signs for move in moves])
     classes = np.repeat(np.arange(3), 4)
     examples = Examples(rows, classes, 3)
-    scores, found = examples.left_out()
+    distances, found = examples.left_out()
     assert len(found) == 12
-    assert (scores.argmax(axis=1) == found).all()
-    assert examples.temperature < OF_FRAMES[2]  # nothing is confused
+    assert (distances.argmin(axis=1) == found).all()
+    assert examples.temperature < TEMPERATURE  # nothing is confused
     firsts = Examples(rows[::4], classes[::4], 3, is_alone=False)
     several = Examples(rows, classes, 3, is_alone=False)
     assert (examples.limit, firsts.limit, several.limit) == (LIMIT, LIMIT, OF_FRAMES[0])
@@ -271,6 +275,21 @@ def test_what_speaks_for_two_signs_alike_is_less_known():
     clear, doubtful = comparer.probabilities_at(np.array([clear, doubtful], np.float32))
     assert clear[0] > 0.99 and doubtful[0] == doubtful[1]
     assert doubtful.sum() == pytest.approx(clear.sum() * 0.5**ONE_SIGN, rel=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_of_two_ways_the_one_that_tells_signs_apart_decides():
+    examples = comparison().examples[HOG_HOF]
+    together = Comparison("rgb", {HOG_HOF: examples, SIGNS: examples}, HEIGHT, WIDTH)
+    alike, clear = [0.7, 0.72, 0.71], [1.1, 1.6, 0.5]
+    ways = [[alike, clear], [clear, alike], [alike, np.multiply(clear, 100)], [clear, clear]]
+    found = together.probabilities_at(np.array(ways, np.float32))
+    assert (found.argmax(axis=1) == 2).all()
+    assert found[:3].max() < found[3].max() > 0.9
+    without = np.array([[[0.7, 0.5, np.inf], [0.5, 0.7, np.inf]]], np.float32)
+    assert together.probabilities_at(without)[0] == pytest.approx([0.4, 0.4, 0], abs=0.1)
+    nothing = np.full((1, 2, 3), np.inf, np.float32)  # every example is left out
+    assert together.probabilities_at(nothing).tolist() == [[0, 0, 0]]
 
 
 class Places:
