@@ -25,10 +25,12 @@ from common import disk, stage
 from common.network_input import FLOW_BOUND_PX, quantise_flow, restore_flow
 from common.slow_imports import make_figure, writable
 from common.video import BYTES_PER_PIXEL, sample_indices, write_image
+from tvl1 import PRESETS, TVL1
 
 # Keeps the mean error of storing below 0.08 px at a fifth of the size of PNG: see
 # benchmarks/storage.py.
 FLOW_JPEG_QUALITY = 90
+TVL1_PRESET = "fast"
 SHOWN_WIDTH, WHEEL_WIDTH = 1.6, 121  # inches, pixels
 SHOWN_FRAMES = 8  # columns of a contact sheet
 FLOW_OF_FULL_COLOR = 0.25  # share of FLOW_BOUND_PX at which a colour is saturated
@@ -59,9 +61,7 @@ class OpenCVFlow:
 
 def make_tvl1():
     """Our own solver of TV-L1."""
-    from tvl1 import TVL1  # compiled on first use, so not imported for --help
-
-    return TVL1("fast")
+    return TVL1(TVL1_PRESET)
 
 
 def make_tvl1_opencv():
@@ -242,9 +242,10 @@ def extract_flow(dataset, algorithm="tvl1", workers=None, rebuild=False):
 
 def flow_parameters(dataset, algorithm):
     """What the content of a flow folder depends on."""
+    is_ours = algorithm == "tvl1"  # to make a solver takes half a second, also without a new clip
     return {
         "algorithm": algorithm,
-        **ALGORITHMS[algorithm]().parameters,
+        **(PRESETS[TVL1_PRESET] if is_ours else ALGORITHMS[algorithm]().parameters),
         "bound_px": FLOW_BOUND_PX,
         "frames": disk.read_parameters(dataset.frame_dir),
     }

@@ -7,9 +7,8 @@ reads   data_temp/<dataset>/<preset>/{frame,oflow}-{hog_hof,signs}/<split>/<clas
 writes  model/<run>/  rgb.npz flow.npz run.json
 
 The nearest clip names the sign, by how its frames look (rgb) and how they move (flow), whatever the
-speed; one clip of a sign is enough. With `--preset laptop`, what this takes for none of the signs
-is compared by a network that has learned signing from drawn people. See nearest/. It takes seconds,
-and is done anew each time.
+speed; one clip of a sign is enough. With `--preset laptop`, a network that has learned signing from
+drawn people is asked, too. See nearest/. It takes seconds.
 """
 
 from common import command_line  # isort: split
@@ -88,21 +87,18 @@ def train(dataset, options=None):
     folder = run_dir(dataset, run_folder.NEAREST, options.run)
     run = start.new_run(folder, dataset, run_folder.NEAREST, stored, options, {}, min_signs=1)
     _refuse_other_run(run)
-    with telling("nearest: comparing the clips with each other ..."):
-        known = {
-            stream: _known_clips(run, stream, start.split(stored.clips[stream], 0)[0])
-            for stream in options.streams
-        }
-        run.fusion_weight = fusion_weight(known)
-    run.finished = True
-    folder.mkdir(parents=True, exist_ok=True)
-    with disk.lock(folder / ".lock", f"Another process makes {folder}."):
-        for stream, found in known.items():
-            files.save(run.model_file(stream), found)
-        for stream in set(STREAMS) - set(known):
-            run.model_file(stream).unlink(missing_ok=True)
-        run.write()
-    report = stage.Report("nearest", folder, done=run.data["train"])
+    clips = {stream: start.split(stored.clips[stream], 0)[0] for stream in options.streams}
+    read = {stream: _read(run, stream, each) for stream, each in clips.items()}
+    made_of = {stream: files.digest_of(*each, len(run.signs)) for stream, each in read.items()}
+    run.data["made_of"] = made_of
+    num_clips, is_new = run.data["train"], not _is_there(run)
+    if is_new:
+        with telling("nearest: comparing the clips with each other ..."):
+            known = {stream: _known_clips(run, stream, *each) for stream, each in read.items()}
+            run.fusion_weight = fusion_weight(known)
+        _write(run, known)
+    numbers = {"done" if is_new else "skipped": num_clips}
+    report = stage.Report("nearest", folder, **numbers)
     report.seconds = time.monotonic() - started
     report.print()
     return report
@@ -113,15 +109,48 @@ def extractors(preset):
     return (HOG_HOF, SIGNS) if can_use_signs(preset) else (HOG_HOF,)
 
 
-def _known_clips(run, stream, clips):
-    """`Comparison` with the stored clips of a data set."""
-    classes = [run.labels.index(clip.label) for clip in clips]
+def _read(run, stream, clips):
+    """(rows, classes) of clips, as of `comparison.fit`."""
     rows = {
         name: np.stack([np.load(path) for path in feature.files(run, stream, clips, name)])
         for name in extractors(run.preset)
     }
+    return rows, [run.labels.index(clip.label) for clip in clips]
+
+
+def _known_clips(run, stream, rows, classes):
+    """`Comparison` with the stored clips of a data set."""
     examples = comparison.fit(stream, rows, classes, len(run.signs))
     return comparison_of(stream, examples, run.preset.input_size)
+
+
+def _is_there(run):
+    """Whether the run's folder holds it, whole, as an earlier start left it.
+
+    That saves the live demo half of its start: nothing is to be compared, which Numba does.
+    """
+    try:
+        there = run_folder.Run.read(run.folder)
+        for stream in there.streams:
+            files.load(there.model_file(stream), len(there.signs))
+    except (OSError, ValueError):
+        return False
+    if not there.finished or set(there.streams) != set(run.data["made_of"]):
+        return False
+    told = [(each.data, each.signs, each.flow, each.preset) for each in (there, run)]
+    return told[0] == told[1]
+
+
+def _write(run, known):
+    """Writes the run with its {stream: `Comparison`}."""
+    run.finished = True
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with disk.lock(run.folder / ".lock", f"Another process makes {run.folder}."):
+        for stream, found in known.items():
+            files.save(run.model_file(stream), found)
+        for stream in set(STREAMS) - set(known):
+            run.model_file(stream).unlink(missing_ok=True)
+        run.write()
 
 
 def fusion_weight(known):

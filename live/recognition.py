@@ -180,19 +180,24 @@ class Recognition:
         self._questions.put(None)
 
     def _open(self, engine):
-        """Opens the networks and answers once to an empty clip, so that all of it is compiled."""
+        """Opens the networks."""
         if self._open_recognizer:
             recognizer = self._open_recognizer()
         else:
             recognizer = predict.Recognizer(self.run.folder, engine, stepwise=True)
+        self.engine = recognizer.engine
+        self.engine_text = predict.engine_text(recognizer)
+        self._frames.put((None, self._warm_up, None))  # a recording is counted down meanwhile
+        self._recognizer = recognizer
+
+    def _warm_up(self, _):
+        """Answers once to an empty clip, so that all of it is compiled."""
+        recognizer = self._recognizer
         num_frames = self.run.preset.num_frames
         recognizer.predict(np.zeros((num_frames, *self.run.preset.frame_size, 3), np.uint8))
         for stream in recognizer.streams:  # what a sliding window needs
             size = converted_files.input_shape(recognizer.run, stream)
             recognizer.probabilities(stream, np.zeros((1, *size), np.float32))
-        self.engine = recognizer.engine
-        self.engine_text = predict.engine_text(recognizer)
-        self._recognizer = recognizer
 
     def _learn(self, lesson):
         label, path = lesson

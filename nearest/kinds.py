@@ -9,6 +9,7 @@ import numpy as np
 
 DIRECTIONS = 128  # that frames are compared in, of the hundreds that their rows have
 FRAMES_TO_FIT = 512
+ROUNDING = 1e-5  # of the largest variance: what is less is none
 UNCERTAIN_UP_TO = 5  # signs, before `Whole` believes their mean by half
 
 
@@ -127,7 +128,15 @@ def _some_frames(rows):
 
 
 def _principal(frames):
-    """(variances, directions `(number, size)`) of the strongest directions of frames."""
-    _, lengths, directions = np.linalg.svd(frames, full_matrices=False)
-    number = min(DIRECTIONS, len(lengths))
-    return lengths[:number] ** 2 / len(frames), directions[:number]
+    """(variances, directions `(number, size)`) of the strongest directions of frames.
+
+    By the products of all frames with each other, or of all numbers, whichever are fewer: that
+    takes half the time of a singular value decomposition.
+    """
+    is_wide = len(frames) < frames.shape[1]
+    squares, axes = np.linalg.eigh(frames @ frames.T if is_wide else frames.T @ frames)
+    squares, axes = squares[::-1][:DIRECTIONS], axes.T[::-1][:DIRECTIONS]
+    is_real = squares > ROUNDING * max(squares[0], 1e-12)
+    squares, axes = squares[is_real], axes[is_real]
+    directions = axes @ frames / np.sqrt(squares)[:, None] if is_wide else axes
+    return squares / len(frames), directions

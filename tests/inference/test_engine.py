@@ -48,10 +48,13 @@ def fresh_run(run, tmp_path, monkeypatch):
     return run_folder.Run.read(shutil.copytree(run.folder, tmp_path / "model" / "run"))
 
 
-@pytest.fixture
-def i3d_run(run, tmp_path):
-    """A run with networks of I3D and random weights."""
-    run = run_folder.Run.read(shutil.copytree(run.folder, tmp_path / "model" / "run"))
+@pytest.fixture(scope="module")
+def i3d_run(run, tmp_path_factory):
+    """A run with an I3D of random weights, of flow alone; do not change it."""
+    folder = tmp_path_factory.mktemp("i3d") / "model" / "run"
+    run = run_folder.Run.read(shutil.copytree(run.folder, folder))
+    run.model_file("rgb").unlink()
+    run.write()
     save_random_networks(run)
     return run
 
@@ -159,16 +162,23 @@ def test_a_sliding_window_answers_like_a_clip_of_the_same_frames(per_frame_run):
         assert scores == pytest.approx(expected[stream], abs=1e-3)
 
 
-@pytest.fixture
-def stepwise_run(run, tmp_path, monkeypatch):
-    """A run with networks of I3D that are long enough for steps, and count as large."""
-    monkeypatch.setattr(steps, "MIN_PARAMETERS", 0)
-    monkeypatch.setattr(winograd, "MIN_GFLOP", 0)
-    run = run_folder.Run.read(shutil.copytree(run.folder, tmp_path / "model" / "run"))
+@pytest.fixture(scope="module")
+def long_run(run, tmp_path_factory):
+    """A run with networks of I3D that are long enough for steps."""
+    folder = tmp_path_factory.mktemp("long") / "model" / "run"
+    run = run_folder.Run.read(shutil.copytree(run.folder, folder))
     run.preset = dataclasses.replace(run.preset, num_frames=14, subtract_mean=False)
     run.write()
     save_random_networks(run)
     return run
+
+
+@pytest.fixture
+def stepwise_run(long_run, monkeypatch):
+    """The same, where they count as large; do not change it."""
+    monkeypatch.setattr(steps, "MIN_PARAMETERS", 0)
+    monkeypatch.setattr(winograd, "MIN_GFLOP", 0)
+    return long_run
 
 
 @pytest.mark.parametrize("used", ["openvino", "keras"])
@@ -210,18 +220,20 @@ def test_clips_that_arrive_together_do_not_mix(stepwise_run):
     assert abs(answers[0]["flow"][0] - answers[1]["flow"][0]) > TOLERANCE
 
 
-def test_steps_are_kept_on_disk(stepwise_run, monkeypatch):
-    converted = engine.open_networks(stepwise_run, "openvino")[2]["flow"]
+def test_steps_are_kept_on_disk(stepwise_run, tmp_path, monkeypatch):
+    new = shutil.ignore_patterns("openvino", "rgb.keras")
+    run = run_folder.Run.read(shutil.copytree(stepwise_run.folder, tmp_path / "new", ignore=new))
+    converted = engine.open_networks(run, "openvino")[2]["flow"]
     assert type(converted.clip()) is WholeClip
     forbid_conversion(monkeypatch)
-    kept = engine.open_networks(stepwise_run, "openvino", stepwise=True)[2]["flow"]
+    kept = engine.open_networks(run, "openvino", stepwise=True)[2]["flow"]
     assert type(kept.clip()) is StepwiseClip
-    place = converted_dir(stepwise_run, "flow")
+    place = converted_dir(run, "flow")
     (place / "step.bin").write_bytes(b"damaged")
     for path in place.glob("step-*.compiled"):
         path.unlink()
-    assert converted_files.load_parts(place, stepwise_run, "flow", stepwise=True) is None
-    assert converted_files.load_parts(place, stepwise_run, "flow")
+    assert converted_files.load_parts(place, run, "flow", stepwise=True) is None
+    assert converted_files.load_parts(place, run, "flow")
 
 
 def test_second_start_needs_no_keras(run):
