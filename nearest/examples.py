@@ -195,11 +195,12 @@ class Examples:
         """
         if not self._ways:
             return np.zeros(0, np.float32)
-        views = np.asarray(views, np.float16).astype(np.float32)
-        found = self._compare(views[:1])[0]
+        views = np.asarray(views)
+        # As it is, it is rounded as the examples are: the very same clip is at no distance.
+        found = self._compare(views[:1].astype(np.float16).astype(np.float32))[0]
         near = np.argsort(found)[:NEAR]
         if len(views) > 1:
-            others = self._compare(views[1:], near)
+            others = self._compare(views[1:].astype(np.float32, copy=False), near)
             others[-1] *= MIRRORED
             found[near] = np.minimum(found[near], others.min(axis=0))
         found /= np.float32(self._usual)

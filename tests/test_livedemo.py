@@ -74,6 +74,31 @@ def test_answer_while_frames_arrive_is_that_of_predict(run, recognition):
     assert recognition.flow_pictures[-1].shape == (*run.preset.frame_size, 3)
 
 
+def test_it_is_ready_while_its_first_answer_is_warmed_up(run, monkeypatch):
+    is_warm, first_answer = threading.Event(), predict.Recognizer.predict
+
+    def wait(recognizer, frames):
+        assert is_warm.wait(60)
+        return first_answer(recognizer, frames)
+
+    monkeypatch.setattr(predict.Recognizer, "predict", wait)
+    recognition = Recognition(run)
+    end = time.monotonic() + 60
+    while not recognition.is_ready:
+        assert recognition.problem is None and time.monotonic() < end
+        time.sleep(0.005)
+    assert not recognition.is_idle
+    recognition.begin()
+    for image in moving_square(8, (2, 0), (96, 128)):
+        recognition.add(image)
+    recognition.finish()
+    time.sleep(0.1)
+    assert recognition.poll() is None and recognition.frames_left == 8
+    is_warm.set()
+    assert wait_for_result(recognition).answer.ranking
+    recognition.close()
+
+
 def test_a_dropped_clip_gets_no_answer(recognition):
     for number_of_frames in (8, 3):
         recognition.begin()

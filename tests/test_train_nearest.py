@@ -128,13 +128,39 @@ def test_video_files_are_named_frame_by_frame_as_at_once(nearest_run):
     assert answer.to_dict()["unknown"] == answer.unknown
 
 
-def test_a_second_run_leaves_the_same_bytes(moved):
+def test_a_second_run_compares_anew_only_what_is_not_the_same(moved, monkeypatch):
     dataset, folder = moved
-    before = {name: (folder / name).read_bytes() for name in ("rgb.npz", "flow.npz")}
-    stamps = [(folder / name).stat().st_mtime_ns for name in before]
-    train_nearest.train(dataset)
+    before = {name: (folder / name).read_bytes() for name in ("rgb.npz", "flow.npz", "run.json")}
+    compared = []
+    fit = train_nearest.comparison.fit
+
+    def count(stream, *of):
+        compared.append(stream)
+        return fit(stream, *of)
+
+    def train():
+        compared.clear()
+        report = train_nearest.train(dataset)
+        assert (report.done, report.skipped) == ((8, 0) if compared else (0, 8))
+        return compared
+
+    monkeypatch.setattr(train_nearest.comparison, "fit", count)
+    assert train() == []
     assert {name: (folder / name).read_bytes() for name in before} == before
-    assert [(folder / name).stat().st_mtime_ns for name in before] == stamps
+    (folder / "flow.npz").write_bytes(b"damaged")
+    assert train() == ["rgb", "flow"]
+    (folder / "run.json").unlink()
+    assert train() == ["rgb", "flow"] and train() == []
+    for name in ("rgb.npz", "flow.npz"):
+        assert (folder / name).read_bytes() == before[name]
+    features = dataset.feature_dir("rgb", HOG_HOF)
+    path = next((features / "train").rglob("*.npy"))
+    np.save(path, np.load(path) + np.float16(0.5))
+    assert train() == ["rgb", "flow"]
+    assert (folder / "rgb.npz").read_bytes() != before["rgb.npz"]
+    write_class_file(dataset.class_file, [Sign("left", "links"), Sign("right", "rechts")])
+    assert train() == ["rgb", "flow"]
+    assert [sign.name for sign in run_folder.Run.read(folder).signs] == ["links", "rechts"]
 
 
 def test_one_stream_is_enough(moved):

@@ -3,6 +3,7 @@
 Numba keeps the code in `__pycache__`, or in the user's cache folder where that cannot be written.
 """
 
+import functools
 import hashlib
 import sys
 import threading
@@ -61,6 +62,7 @@ def machine_code(function, options, call_once, modules, name):
         return _compiled[place]
 
 
+@functools.cache  # the nearest clip asks for its code fifteen times an answer
 def _source_digest(modules):
     """Stands in the name of the file on disk, because Numba itself notices only a changed
     file of the function itself, not a change in the modules whose functions become part of it."""
