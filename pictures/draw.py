@@ -6,6 +6,7 @@
 reads   the newest model, by default that of `make demo`
 writes  pictures/demo.gif                   countdown, recording, answer
         pictures/live-recording.png live-answer.png
+        pictures/live-naming.png live-review.png    a sign is taught
         pictures/flow.png                   moments above their flow, and its colour wheel
 """
 
@@ -18,15 +19,19 @@ import numpy as np
 from PIL import Image
 
 import opticalflow
+import train_nearest
 from common import command_line
+from common.dataset import Dataset
+from common.presets import NEAREST_PRESETS
 from common.video import write_image
 from inference import run_folder
 from live.camera import Camera
+from live.capture import ClipFolder
 from live.picture import draw
 from live.recognition import Recognition
 from live.recording import write_video
 from live.session import LiveSession
-from live.state import COUNTDOWN_SECONDS, State
+from live.state import COUNTDOWN_SECONDS, ENTER, State
 from live.view import view_of
 from toy.film import render_clip
 from toy.scene import FRAMES_PER_SECOND
@@ -35,6 +40,7 @@ HERE = Path(__file__).parent
 SIGN, SIGNER, PERFORMANCE = "circle", "0 signer 55", "0 test circle 6"  # of the test split
 CLIP_SECONDS = 5.3  # a little more than a recording
 LATE_SECONDS = 0.15  # by which the recording may begin after the clip
+REVIEW_SECONDS = 2.0
 PICTURED = {State.RECORDING: 2.0, State.ANSWER: 2.0}  # seconds after the state began
 # What the moving picture shows of each state, in seconds after it began.
 SHOWN = {State.COUNTDOWN: (2.0, 3.0), State.RECORDING: (0.0, 5.0), State.ANSWER: (0.0, 2.3)}
@@ -54,25 +60,60 @@ def write_clip(path):
     write_video(path, images, FRAMES_PER_SECOND, number)
 
 
-def live_pictures(recognition, clip):
-    """Plays `clip` through the live demo, the recording beginning with the clip.
+def live_pictures(live, last):
+    """Plays a clip through the live demo, the recording beginning with the clip.
+
+    Args:
+        live: `LiveSession`, whose camera is the clip; it is closed in the end.
+        last: (`State`, seconds after it began) when that is.
 
     Yields:
         (`State`, seconds since it began, uint8 BGR picture of the window), one per camera picture.
     """
-    live = LiveSession(Camera(clip, unpaced=True), recognition, None, lambda kind, result: None)
     while True:
         live.step()
-        while not recognition.is_idle:
+        while not live.recognition.is_idle:
             time.sleep(0.001)
         now, demo = live.camera.now(), live.demo
-        if demo.state is State.ANSWER and demo.seconds_in_state(now) > SHOWN[State.ANSWER][1]:
+        if demo.state is last[0] and demo.seconds_in_state(now) > last[1]:
             return live.close()
         if demo.state is State.READY and (now + COUNTDOWN_SECONDS) % CLIP_SECONDS < LATE_SECONDS:
             live.press(" ")
         if live.shot:
-            view = view_of(demo, recognition, live.camera, live.shot, now, False)
-            yield demo.state, demo.seconds_in_state(now), draw(view)
+            yield demo.state, demo.seconds_in_state(now), picture_of(live)
+
+
+def picture_of(live):
+    """Uint8 BGR picture of what the live demo's window shows now."""
+    now = live.camera.now()
+    return draw(view_of(live.demo, live.recognition, live.camera, live.shot, now, False))
+
+
+def session(clip, recognition, clips=None):
+    """The live demo without a window and with a clip as its camera."""
+    camera = Camera(clip, unpaced=True)
+    return LiveSession(camera, recognition, None, lambda kind, result: None, clips=clips)
+
+
+def draw_teaching(clip, root):
+    """Teaches the live demo a sign, and writes what its window shows.
+
+    Args:
+        clip: video file of the sign.
+        root: folder for the data set.
+    """
+    dataset = Dataset("my_signs", "laptop", root, NEAREST_PRESETS)
+    run = train_nearest.without_clips(dataset).run
+    recognition = ready(Recognition(run, None, lambda: train_nearest.open_dataset(dataset)))
+    live = session(clip, recognition, ClipFolder(dataset, ".avi"))
+    while not (live.camera.fps and live.demo.state is State.READY):
+        live.step()
+    for key in ("t", *SIGN):
+        live.press(key)
+    write_image(HERE / "live-naming.png", picture_of(live))
+    live.press(ENTER)
+    *_, (_, _, picture) = live_pictures(live, (State.REVIEW, REVIEW_SECONDS))
+    write_image(HERE / "live-review.png", picture)
 
 
 def write_moving_picture(path, images):
@@ -113,13 +154,12 @@ def draw_flow():
     return np.hstack([sheet, legend])
 
 
-def open_recognition(run_dir):
-    """A `Recognition` that is ready.
+def ready(recognition):
+    """A `Recognition`, when it is ready.
 
     Raises:
         ValueError: the networks cannot be used.
     """
-    recognition = Recognition(run_folder.Run.read(run_dir))
     while not recognition.is_ready:
         if recognition.problem:
             raise ValueError(recognition.problem)
@@ -132,10 +172,13 @@ def main(argv=None):
     command_line.add_flags(parser, {"model": run_folder.MODEL_OPTION})
     args = parser.parse_args(argv)
     wanted, shown = dict(PICTURED), []
-    recognition = open_recognition(run_folder.find(args.model))
+    recognition = ready(Recognition(run_folder.Run.read(run_folder.find(args.model))))
+    last = State.ANSWER, SHOWN[State.ANSWER][1]
     with tempfile.TemporaryDirectory() as folder:
-        write_clip(Path(folder) / "camera.avi")
-        for state, seconds, picture in live_pictures(recognition, Path(folder) / "camera.avi"):
+        clip = Path(folder) / "camera.avi"
+        write_clip(clip)
+        draw_teaching(clip, Path(folder))
+        for state, seconds, picture in live_pictures(session(clip, recognition), last):
             first, last = SHOWN.get(state, (0, -1))
             if first <= seconds <= last:
                 shown.append(picture)
