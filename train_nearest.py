@@ -64,7 +64,7 @@ class NearestOptions(RunOptions):
 
 
 def train(dataset, options=None):
-    """Makes a run of the training clips, whose features are stored.
+    """Makes a run of the training clips, whose features are stored; the same one stays as it is.
 
     Args:
         dataset: `Dataset` with one of `NEAREST_PRESETS`.
