@@ -201,6 +201,25 @@ def test_a_new_sign_is_added_to_the_class_list(demo, tmp_path):
     assert [sign.label for sign in class_list.read_class_file(listed)] == ["old", "a"]
 
 
+@needs_display
+def test_a_data_set_that_others_change_is_taught_on_and_read_anew_at_the_next_start(demo, tmp_path):
+    train = tmp_path / "data_set" / "mine" / "train"
+    program = demo("wave")
+    teach(program, "wave", ["w", "a", "v", "e"])
+    (train / "wave").rename(train / "waving")
+    frames, _ = render_clip("swipe_up", SIGNER, "swipe_up 0")
+    write_video(train / "up" / "other.avi", frames[:50], fps=10)
+    keep_one(program, "wave")
+    assert [path.name for path in (train / "wave").iterdir()] == ["0001.avi"]
+    program.press("u")
+    program.wait(lambda: "Deleted" in program.errors)
+    assert ask(program, "wave")["ranking"][0]["class"] == "wave"  # as it was taught
+    leave(program)
+    assert sorted(path.name for path in train.iterdir()) == ["up", "waving"]
+    answer = ask(demo("wave"), "waving")
+    assert [sign["class"] for sign in answer["ranking"]] == ["waving", "up"]
+
+
 def test_a_data_set_and_a_model_do_not_go_together():
     result = subprocess.run(
         [sys.executable, ROOT / "livedemo.py", "--dataset", "mine", "--model", "x"],
