@@ -173,12 +173,12 @@ def main(argv=None):
     args = parser.parse_args(argv)
     wanted, shown = dict(PICTURED), []
     recognition = ready(Recognition(run_folder.Run.read(run_folder.find(args.model))))
-    last = State.ANSWER, SHOWN[State.ANSWER][1]
+    end = State.ANSWER, SHOWN[State.ANSWER][1]
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "camera.avi"
         write_clip(clip)
         draw_teaching(clip, Path(folder))
-        for state, seconds, picture in live_pictures(session(clip, recognition), last):
+        for state, seconds, picture in live_pictures(session(clip, recognition), end):
             first, last = SHOWN.get(state, (0, -1))
             if first <= seconds <= last:
                 shown.append(picture)

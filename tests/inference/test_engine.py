@@ -50,10 +50,10 @@ def fresh_run(run, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def i3d_run(run, tmp_path_factory):
-    """A run with an I3D of random weights, of flow alone; do not change it."""
+    """A run with an I3D of random weights, of rgb alone; do not change it."""
     folder = tmp_path_factory.mktemp("i3d") / "model" / "run"
     run = run_folder.Run.read(shutil.copytree(run.folder, folder))
-    run.model_file("rgb").unlink()
+    run.model_file("flow").unlink()
     run.write()
     save_random_networks(run)
     return run
@@ -257,7 +257,7 @@ def test_second_start_needs_no_keras(run):
 def test_the_plain_layers_are_converted(i3d_run):
     openvino = conversion.import_openvino()
     engine.open_networks(i3d_run, "openvino")
-    whole = converted_dir(i3d_run, "flow") / "whole.xml"
+    whole = converted_dir(i3d_run, "rgb") / "whole.xml"
     kinds = [node.get_type_name() for node in openvino.Core().read_model(whole).get_ops()]
     assert kinds.count("MaxPool") == 13  # as poolings of frames they would be reshaped
     assert "Reshape" not in kinds and "FakeQuantize" not in kinds
