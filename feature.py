@@ -78,8 +78,8 @@ def extract_features(
     parameters = feature_parameters(dataset, stream, extractor, weights, seed)
     folder = dataset.feature_dir(stream, extractor)
     differing = disk.differing_parameters(folder, parameters)
-    if weights == i3d_weights.SIGNS and differing == ["weights"]:
-        dataset.tell_once(f"{folder}: made anew, for the weights of this project are others now.")
+    if weights == i3d_weights.SIGNS and differing and {*differing} <= {"views", "weights"}:
+        dataset.tell_once(f"{folder}: made anew, for this project's network says other things now.")
         rebuild = True
     jobs = [
         stage.Job(clip.path, feature_file(folder, clip), str(clip.path), disk.stamp_of(clip.path))
@@ -164,6 +164,7 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
             "extractor": extractor,
             "weights": fingerprint(path),
             "input_size": seen_size(preset, extractor),
+            "views": 2,
             "source": disk.read_parameters(dataset.stored_dir(stream)),
         }
     return {

@@ -33,8 +33,8 @@ class Comparison:
         examples: {`HOG_HOF` and, where there is one, `SIGNS`: `Examples`}.
         height, width: of the pictures, in pixels.
         network: what makes the rows of `SIGNS`: it has `size`, the (height, width) in the middle of
-            a picture that it sees, `open()`, `fingerprint()`, and `features()` of float32
-            `(num_frames, height, width, channels)`.
+            a picture that it sees, `open()`, `fingerprint()`, and, of float32 `(num_frames, height,
+            width, channels)`, `features()` of a known clip and `view()` of another one.
 
     Attributes:
         without_same: whether an example that is the very same clip is left out, which is what
@@ -114,7 +114,8 @@ class Comparison:
         Args:
             features: `describe` of all its frames.
         """
-        pairs = zip(self.examples.items(), self._rows(features), strict=True)
+        rows = self._rows(features, is_known=True)
+        pairs = zip(self.examples.items(), rows, strict=True)
         return self._with(
             {name: each.with_clip(views[0], number, num_classes) for (name, each), views in pairs}
         )
@@ -127,7 +128,7 @@ class Comparison:
     def _with(self, examples):
         return Comparison(self._stream, examples, *self._size, self._network)
 
-    def _rows(self, features):
+    def _rows(self, features, is_known=False):
         """For each of `examples`, the views of one clip: float `(views, rows, size)`."""
         if SIGNS not in self.examples:
             return [self._views(features)]
@@ -135,7 +136,8 @@ class Comparison:
         channels = CHANNELS[self._stream]
         seen = features[:, -height * width * channels :]
         clip = seen.reshape(-1, height, width, channels)
-        return [self._views(features[:, : -seen.shape[1]]), self._network.features(clip)[None]]
+        rows = self._network.features(clip) if is_known else self._network.view(clip)
+        return [self._views(features[:, : -seen.shape[1]]), rows[None]]
 
     def _views(self, rows):
         views = rows.reshape(len(rows), len(descriptor.VIEWS), -1).transpose(1, 0, 2)

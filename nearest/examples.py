@@ -15,15 +15,13 @@ import copy
 
 import numpy as np
 
-from nearest.kinds import KINDS, Changes, Looks, Whole, unit
-from nearest.warping import warped_distances
+from nearest.kinds import KINDS, MIRRORED, Changes, Looks, Whole, unit
 
 STILL, MOVING = 0.06, 0.12  # shares of variance within clips: only looks, only changes count
 QUERIES = 100  # examples that are left out in turn to see how far clips are from each other
 NEAR = 100  # examples that are compared in all views, the nearest ones in the first
 REFIT_CLIPS = 100  # up to so many, rows are kept: each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
-MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
 LIMIT = 0.9  # in usual distances between signs, from where on a clip is unknown
 # The same where signs have several clips, to which their own are nearer, and two ways are asked,
 # which must both be stricter, for only what is none to both is unknown; then how gradually that
@@ -295,7 +293,7 @@ class _Way:
 
     def _distances(self, seen, stored):
         stored = np.ascontiguousarray(stored)
-        found = [warped_distances(np.ascontiguousarray(rows), stored) for rows in seen]
+        found = [self.transform.compare(np.ascontiguousarray(rows), stored) for rows in seen]
         return np.float32(self.factor) * np.stack(found)
 
 

@@ -1,20 +1,25 @@
 """What makes the rows of clips comparable, as it is found out from the known ones.
 
 `Looks` is how frames look, with what all examples have in common taken out. `Changes` is how frames
-differ from the mean of their own clip: person and place are no part of that. `Whole` is for the few
-steps of a network, which knows of time.
+differ from the mean of their own clip: person and place are no part of that. `Whole` is for what a
+network says of a whole clip.
 """
 
 import numpy as np
+
+from nearest.warping import warped_distances
 
 DIRECTIONS = 128  # that frames are compared in, of the hundreds that their rows have
 FRAMES_TO_FIT = 512
 ROUNDING = 1e-5  # of the largest variance: what is less is none
 UNCERTAIN_UP_TO = 5  # signs, before `Whole` believes their mean by half
+MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
 
 
 class _Fitted:
     """What makes rows comparable, as it was found out from examples: `arrays` of `fit`."""
+
+    compare = staticmethod(warped_distances)
 
     def __init__(self, arrays):
         self.arrays = arrays
@@ -84,8 +89,9 @@ class Changes(_Fitted):
 
 
 class Whole(_Fitted):
-    """All rows of a clip as a single one, whose direction from the mean of all signs counts.
+    """A row for a whole clip, whose direction from the mean of all signs counts.
 
+    An example has a second row, of the mirrored clip: what others do who sign with the other hand.
     The network makes numbers that count alike, and whose mean is 0 over all the signs that it has
     learned. Of few signs, another mean is mostly chance: it would be drawn to the examples, which
     then seem farther from each other than from what is none of their signs.
@@ -98,17 +104,23 @@ class Whole(_Fitted):
 
     @classmethod
     def fit(cls, rows, classes):
-        """Of float rows `(num_clips, num_steps, size)` of examples, and their signs."""
-        clips = np.float32(rows).reshape(len(rows), -1)
+        """Of float rows `(num_clips, 1 or 2, size)` of examples, and their signs."""
+        clips = np.float32(rows)[:, 0]
         signs = np.unique(classes)
         of_signs = np.stack([clips[classes == sign].mean(axis=0) for sign in signs])
         certain = len(signs) / (len(signs) + UNCERTAIN_UP_TO)
         return cls({"mean": np.float32(certain * of_signs.mean(axis=0))})
 
     def __call__(self, rows):
-        """Float32 `(..., num_steps, size)` to `(..., 1, num_steps * size)`."""
-        clips = rows.reshape(*rows.shape[:-2], 1, -1)
-        return unit(clips - self.arrays["mean"])
+        """Float32 `(..., size)` to the same."""
+        return unit(rows - self.arrays["mean"])
+
+    @staticmethod
+    def compare(rows, examples):
+        """As `warped_distances`, of the first row from whichever is nearer of an example's two."""
+        distances = np.linalg.norm(examples - rows[0], axis=-1)
+        distances[1:] *= MIRRORED
+        return distances.min(axis=0)
 
 
 KINDS = {kind.name: kind for kind in (Looks, Changes, Whole)}

@@ -6,6 +6,7 @@ import pytest
 from nearest import descriptor, files
 from nearest.comparison import HOG_HOF, ONE_SIGN, SIGNS, Comparison, fit
 from nearest.examples import LIMIT, OF_FRAMES, TEMPERATURE, Examples
+from nearest.kinds import Whole, unit
 from nearest.warping import warped_distances
 
 HEIGHT, WIDTH = 48, 64
@@ -302,6 +303,9 @@ class Places:
         self.is_open = True
 
     def features(self, clip):
+        return np.concatenate([self.view(clip), self.view(clip[:, :, ::-1])])
+
+    def view(self, clip):
         assert self.is_open and clip.shape[1:] == (*self.size, 3)
         return places_in(clip)
 
@@ -312,13 +316,15 @@ class Places:
 def places_in(clip):
     bright = clip[..., 0] > 0.9
     found = [np.argwhere(frame).mean(axis=0) for frame in bright[::4]]
-    return np.array(found, np.float32) / Places.size - 0.5
+    return (np.array(found, np.float32) / Places.size - 0.5).reshape(1, -1)
 
 
 def with_places(clips):
+    network = Places()
+    network.open()
     rows = {
         HOG_HOF: np.stack([rows_of(clip) for clip in clips]),
-        SIGNS: np.stack([places_in(clip[:, 8:40, 8:56]) for clip in clips]),
+        SIGNS: np.stack([network.features(clip[:, 8:40, 8:56]) for clip in clips]),
     }
     examples = fit("rgb", rows, np.arange(3), 3)
     return Comparison("rgb", examples, HEIGHT, WIDTH, Places())
@@ -343,6 +349,24 @@ def test_the_network_is_asked_about_what_is_unlike_all_examples():
         assert answer(alone, strange).sum() < 0.5
         found = answer(together, strange)
         assert found.argmax() == number and 0.5 < found.sum() <= 1
+
+
+def test_a_sign_is_known_when_the_other_hand_performs_it():
+    known = with_places([path(sign) for sign in SIGNS_OF_PLACES])
+    found = answer(known, before_stripes(path("across")[:, :, ::-1]))
+    assert found.argmax() == 0 and found[0] > 0.5
+
+
+def test_whole_clips_are_as_far_as_the_nearer_of_an_examples_two_rows():
+    rows = unit(random(0).normal(size=(120, 2, 64)))
+    examples = Examples(rows, np.arange(120), 120, (Whole,), is_alone=False)
+    for view in (0, 1):
+        found = examples.distances(rows[7, view][None, None])
+        assert found.argmin() == 7 and found[7] == pytest.approx(0, abs=1e-3)
+    between = rows[7, 1] + rows[8, 0]  # as near to both, but for what being mirrored costs
+    assert examples.distances(between[None, None]).argsort()[:2].tolist() == [8, 7]
+    as_before = Examples(rows[:, :1], np.arange(120), 120, (Whole,), is_alone=False)
+    assert as_before.distances(rows[7, 1][None, None])[7] > 0.5
 
 
 def test_what_the_network_knows_comes_and_goes_and_is_kept(tmp_path):
