@@ -22,6 +22,7 @@ QUERIES = 100  # examples that are left out in turn to see how far clips are fro
 NEAR = 100  # examples that are compared in all views, the nearest ones in the first
 REFIT_CLIPS = 100  # up to so many, rows are kept: each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
+IMAGE = 0.6  # of the same: a mirrored clip that is nearer to another sign is that sign's own image
 LIMIT = 0.9  # in usual distances between signs, from where on a clip is unknown
 # The same where signs have several clips, to which their own are nearer, and two ways are asked,
 # which must both be stricter, for only what is none to both is unknown; then how gradually that
@@ -74,6 +75,7 @@ class Examples:
             self._ways = [way.of(rows) for way in like._ways]
         elif len(rows):
             self._fit(rows)
+        self._tell_mirror_images_apart()
 
     def __len__(self):
         return len(self.classes)
@@ -108,7 +110,19 @@ class Examples:
         other = copy.copy(self)
         other.rows, other._ways = None, ways
         other.classes, other.num_classes = classes, num_classes
+        other._tell_mirror_images_apart()
         return other
+
+    def _tell_mirror_images_apart(self):
+        """Of signs that are each other's mirror images, clips count as they are alone."""
+        if Whole not in self.kinds or not len(self) or len(self._ways[0].stored) == 1:
+            return
+        as_they_are, mirrored = self._ways[0].stored
+        distances = np.sqrt(np.maximum(2 - 2 * mirrored @ as_they_are.T, 0)) * self._ways[0].factor
+        distances[self.classes[:, None] == self.classes] = np.inf
+        is_image = distances.min(axis=1) < IMAGE * self._usual
+        only = np.where(is_image[:, None], as_they_are, mirrored)
+        self._ways = [self._ways[0].with_stored(np.stack([as_they_are, only]))]
 
     def to_arrays(self):
         """Everything, as {name: array}, for a file: rows as they are while these are kept."""
@@ -270,17 +284,17 @@ class _Way:
         """The same way with other examples."""
         chunks = [rows[first : first + CHUNK] for first in range(0, len(rows), CHUNK)]
         seen = np.concatenate([self.transform(np.float32(chunk)) for chunk in chunks])
-        return self._with(np.ascontiguousarray(seen.transpose(1, 0, 2)))
+        return self.with_stored(np.ascontiguousarray(seen.transpose(1, 0, 2)))
 
     def with_clip(self, rows):
         """The same way with one example more."""
-        return self._with(np.concatenate([self.stored, self.of(rows[None]).stored], axis=1))
+        return self.with_stored(np.concatenate([self.stored, self.of(rows[None]).stored], axis=1))
 
     def without_last(self):
         """The same way without the newest example."""
-        return self._with(np.ascontiguousarray(self.stored[:, :-1]))
+        return self.with_stored(np.ascontiguousarray(self.stored[:, :-1]))
 
-    def _with(self, stored):
+    def with_stored(self, stored):
         return _Way(self.transform, self.factor, stored)
 
     def distances(self, views, chosen=slice(None)):

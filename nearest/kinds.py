@@ -13,7 +13,8 @@ DIRECTIONS = 128  # that frames are compared in, of the hundreds that their rows
 FRAMES_TO_FIT = 512
 ROUNDING = 1e-5  # of the largest variance: what is less is none
 UNCERTAIN_UP_TO = 5  # signs, before `Whole` believes their mean by half
-MIRRORED = 1.03  # a distance counts for so much where one of the clips is mirrored
+# A distance counts for so much where one of the clips is mirrored; the second of `Whole`.
+MIRRORED, OTHER_HAND = 1.03, 1.1
 
 
 class _Fitted:
@@ -119,7 +120,7 @@ class Whole(_Fitted):
     def compare(rows, examples):
         """As `warped_distances`, of the first row from whichever is nearer of an example's two."""
         distances = np.linalg.norm(examples - rows[0], axis=-1)
-        distances[1:] *= MIRRORED
+        distances[1:] *= OTHER_HAND
         return distances.min(axis=0)
 
 

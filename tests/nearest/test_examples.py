@@ -369,6 +369,19 @@ def test_whole_clips_are_as_far_as_the_nearer_of_an_examples_two_rows():
     assert as_before.distances(rows[7, 1][None, None])[7] > 0.5
 
 
+@pytest.mark.parametrize("number", [20, 120])
+def test_signs_that_are_each_others_mirror_images_to_a_network_are_told_apart(number):
+    rows = unit(random(0).normal(size=(number, 2, 64)))
+    rows[1] = rows[0, ::-1]
+    examples = Examples(rows[:-1], np.arange(number - 1), number - 1, (Whole,), is_alone=False)
+    taught = examples.with_clip(rows[-1], number - 1, number)
+    for each in (examples, taught, taught.without_last(number - 1)):
+        for sign in (0, 1):
+            found = each.distances(rows[sign, 0][None, None])
+            assert found[sign] == pytest.approx(0, abs=1e-3) and found[1 - sign] > 0.6
+        assert each.distances(rows[2, 1][None, None])[2] == pytest.approx(0, abs=1e-3)
+
+
 def test_what_the_network_knows_comes_and_goes_and_is_kept(tmp_path):
     known = with_places([path(sign) for sign in SIGNS_OF_PLACES])
     strange = before_stripes(path("across")[::-1])
