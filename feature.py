@@ -7,8 +7,8 @@ reads   data_temp/<dataset>/<preset>/{frame,oflow}/<split>/<class>/<video>/*.jpg
 writes  data_temp/<dataset>/<preset>/{frame,oflow}-<extractor>/<split>/<class>/<video>.npy
 
 float16 (frames, features): a row per frame of a MobileNet or of hog_hof (what frames look like and
-how they move, without a network), one row per video of I3D, one per step of signs: the small I3D
-that has learned signing from drawn people, without Keras.
+how they move, without a network), one row per video of I3D, two of signs, the small I3D that has
+learned signing from drawn people: of the video as it is, and mirrored, without Keras.
 `parameters.json` beside them says which network made them.
 """
 
@@ -164,7 +164,7 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
             "extractor": extractor,
             "weights": fingerprint(path),
             "input_size": seen_size(preset, extractor),
-            "views": 2,
+            "views": 2,  # of a clip, see `SignsNetwork.features`
             "source": disk.read_parameters(dataset.stored_dir(stream)),
         }
     return {
