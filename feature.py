@@ -31,6 +31,7 @@ from inference.extractor import (
     EXTRACTORS,
     HOG_HOF,
     SIGNS,
+    SignsNetwork,
     find_weights,
     maker,
     seen_size,
@@ -164,7 +165,7 @@ def feature_parameters(dataset, stream, extractor, weights, seed):
             "extractor": extractor,
             "weights": fingerprint(path),
             "input_size": seen_size(preset, extractor),
-            "views": 2,  # of a clip, see `SignsNetwork.features`
+            "views": SignsNetwork.views,
             "source": disk.read_parameters(dataset.stored_dir(stream)),
         }
     return {

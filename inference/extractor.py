@@ -153,9 +153,11 @@ class SignsNetwork:
 
     Attributes:
         size: (height, width) of what it sees, in the middle of a stored frame.
+        views: how many rows `features` makes of a clip.
     """
 
     size = SIGNS_PRESET.input_size
+    views = 2
 
     def __init__(self, stream, weights=i3d_weights.SIGNS):
         self._stream, self._weights = stream, weights

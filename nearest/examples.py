@@ -75,7 +75,7 @@ class Examples:
             self._ways = [way.of(rows) for way in like._ways]
         elif len(rows):
             self._fit(rows)
-        self._tell_mirror_images_apart()
+        self._tell_signs_apart()
 
     def __len__(self):
         return len(self.classes)
@@ -110,19 +110,11 @@ class Examples:
         other = copy.copy(self)
         other.rows, other._ways = None, ways
         other.classes, other.num_classes = classes, num_classes
-        other._tell_mirror_images_apart()
+        other._tell_signs_apart()
         return other
 
-    def _tell_mirror_images_apart(self):
-        """Of signs that are each other's mirror images, clips count as they are alone."""
-        if Whole not in self.kinds or not len(self) or len(self._ways[0].stored) == 1:
-            return
-        as_they_are, mirrored = self._ways[0].stored
-        distances = np.sqrt(np.maximum(2 - 2 * mirrored @ as_they_are.T, 0)) * self._ways[0].factor
-        distances[self.classes[:, None] == self.classes] = np.inf
-        is_image = distances.min(axis=1) < IMAGE * self._usual
-        only = np.where(is_image[:, None], as_they_are, mirrored)
-        self._ways = [self._ways[0].with_stored(np.stack([as_they_are, only]))]
+    def _tell_signs_apart(self):
+        self._ways = [way.told_apart(self.classes, IMAGE * self._usual) for way in self._ways]
 
     def to_arrays(self):
         """Everything, as {name: array}, for a file: rows as they are while these are kept."""
@@ -274,11 +266,17 @@ class Examples:
 
 
 class _Way:
-    """One way of comparing, the examples as it sees them, and what its distances count."""
+    """One way of comparing, the examples as it sees them, and what its distances count.
 
-    def __init__(self, transform, factor=1.0, stored=None):
+    Attributes:
+        stored: float32 `(num_frames, num_clips, directions)`, all that is known of the examples.
+        compared: the same shape, see `told_apart` of nearest/kinds.py.
+    """
+
+    def __init__(self, transform, factor=1.0, stored=None, compared=None):
         self.transform, self.factor = transform, factor
-        self.stored = stored  # float32 (num_frames, num_clips, directions)
+        self.stored = stored
+        self.compared = stored if compared is None else compared
 
     def of(self, rows):
         """The same way with other examples."""
@@ -297,17 +295,22 @@ class _Way:
     def with_stored(self, stored):
         return _Way(self.transform, self.factor, stored)
 
+    def told_apart(self, classes, near):
+        """The same way, in which no example speaks for a sign that is another one's image."""
+        compared = self.transform.told_apart(self.stored, classes, near / self.factor)
+        return _Way(self.transform, self.factor, self.stored, compared)
+
     def distances(self, views, chosen=slice(None)):
         """Float32 `(views, chosen clips)`, of float32 `(views, num_frames, size)`."""
-        return self._distances(self.transform(views), self.stored[:, chosen])
+        return self._distances(self.transform(views), self.compared[:, chosen])
 
     def among_each_other(self, queries):
         """Float32 `(queries, clips)`, of examples by their numbers."""
-        return self._distances(self.stored[:, queries].transpose(1, 0, 2), self.stored)
+        return self._distances(self.stored[:, queries].transpose(1, 0, 2), self.compared)
 
-    def _distances(self, seen, stored):
-        stored = np.ascontiguousarray(stored)
-        found = [self.transform.compare(np.ascontiguousarray(rows), stored) for rows in seen]
+    def _distances(self, seen, compared):
+        compared = np.ascontiguousarray(compared)
+        found = [self.transform.compare(np.ascontiguousarray(rows), compared) for rows in seen]
         return np.float32(self.factor) * np.stack(found)
 
 

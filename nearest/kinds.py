@@ -25,6 +25,11 @@ class _Fitted:
     def __init__(self, arrays):
         self.arrays = arrays
 
+    @staticmethod
+    def told_apart(examples, classes, near):
+        """Examples as they are compared with others: here, as they are. See `Whole`."""
+        return examples
+
 
 class Looks(_Fitted):
     """Rows in directions that vary as much as others: what is common says nothing (whitening).
@@ -122,6 +127,26 @@ class Whole(_Fitted):
         distances = np.linalg.norm(examples - rows[0], axis=-1)
         distances[1:] *= OTHER_HAND
         return distances.min(axis=0)
+
+    @staticmethod
+    def told_apart(examples, classes, near):
+        """Examples without the second rows of those whose mirror image is another sign.
+
+        Args:
+            examples: float32 `(1 or 2, num_clips, size)`, of `__call__`.
+            classes: int `(num_clips,)`, their signs.
+            near: the distance up to which a mirrored clip is one of another sign.
+
+        Returns:
+            the same shape; in the place of a second row that is left out, the first one.
+        """
+        if len(examples) == 1:
+            return examples
+        as_they_are, mirrored = examples
+        distances = np.sqrt(np.maximum(2 - 2 * mirrored @ as_they_are.T, 0))
+        distances[classes[:, None] == classes] = np.inf
+        is_image = distances.min(axis=1, initial=np.inf) < near
+        return np.stack([as_they_are, np.where(is_image[:, None], as_they_are, mirrored)])
 
 
 KINDS = {kind.name: kind for kind in (Looks, Changes, Whole)}

@@ -366,7 +366,9 @@ def test_whole_clips_are_as_far_as_the_nearer_of_an_examples_two_rows():
         found = examples.distances(rows[7, view][None, None])
         assert found.argmin() == 7 and found[7] == pytest.approx(0, abs=1e-3)
     between = rows[7, 1] + rows[8, 0]  # as near to both, but for what being mirrored costs
-    assert examples.distances(between[None, None]).argsort()[:2].tolist() == [8, 7]
+    found = examples.distances(between[None, None])
+    assert found.argsort()[:2].tolist() == [8, 7]
+    assert found[7] / found[8] == pytest.approx(1.1, abs=0.03)
     as_before = Examples(rows[:, :1], np.arange(120), 120, (Whole,), is_alone=False)
     assert as_before.distances(rows[7, 1][None, None])[7] > 0.5
 
@@ -384,6 +386,8 @@ def test_signs_that_are_each_others_mirror_images_to_a_network_are_told_apart(nu
             found = each.distances(rows[sign, :1][None])
             assert found[sign] == pytest.approx(0, abs=1e-3) and found[image] > 0.6
         assert each.distances(rows[2, 1:][None])[2] == pytest.approx(0, abs=1e-3)
+        back = each.without_last(number - 1)
+        assert back.distances(rows[-1, :1][None])[0] == pytest.approx(0, abs=1e-3)
 
 
 def test_what_the_network_knows_comes_and_goes_and_is_kept(tmp_path):
