@@ -2,15 +2,21 @@
 
     python pipeline_nearest.py --dataset karsl --preset laptop
     python -m benchmarks.nearest --dataset karsl
+    python -m benchmarks.nearest --invented 0 1
 
 The test clips of a run of train_nearest.py are changed as other cameras and other moods change
 them, and named anew, their flow computed from the changed frames. Unknown: a random half of the
 signs is known, ten times. Own signs are three that a drawn signer teaches; that signer and another
 one then perform them, and the first one three that nobody has taught. Times are of random clips in
 the size of `laptop`.
+
+With --invented, nothing but this: of invented signs that the network has not learned, twenty are
+known from one clip each, and another clip of each is named, by other people, whom it has not seen
+either. Each seed draws 200 signs into data_temp/.
 """
 
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,10 +26,15 @@ import predict
 import train_nearest
 from common import command_line
 from common import dataset as data
+from common.network_input import STREAMS, stream_input
 from common.presets import NEAREST_PRESETS
 from evaluation.comparison import NUM_ANSWERS, answer_once
 from evaluation.metrics import inputs_of
+from inference import extractor
+from inference.engine import comparison_of
+from nearest.comparison import fit
 from nearest.examples import Examples
+from pretraining import drawn
 from toy import film
 
 NUM_HALVES = 10
@@ -32,6 +43,7 @@ NUM_SIGNERS, NUM_TAUGHT = 3, (1, 3, 5)
 NUM_ASKED, NUM_BY_ANOTHER, NUM_OTHERS = 6, 4, 5  # clips of each sign
 NUM_CLIPS = (30, 1000)
 WANTED_MS = {30: 50, 1000: 300}
+WAYS, TRIALS = 20, 50  # invented signs among which a clip is named, and choices of them
 
 
 def in_space(zoom, down, right):
@@ -193,10 +205,65 @@ def _print_time(recognizer, frames):
     )
 
 
+def print_invented(seed):
+    """How many of invented signs, known from one clip each, are named when another one signs."""
+    preset = NEAREST_PRESETS["laptop"]
+    folder = Path("data_temp", f"drawn-seed{seed}", preset.name)
+    clips = drawn.clips_of("val", drawn.VALIDATION, seed)
+    drawn.draw(folder, clips, preset)
+    pairs = [[clip for clip in clips if clip.number == number] for number in (0, 1)]
+    known, compared, asked = {}, {}, {}
+    for stream in STREAMS:
+        known[stream] = _rows(stream, folder, pairs[0], preset)
+        nothing = fit(stream, dict.fromkeys(known[stream], ()), [], 0)
+        compared[stream] = each = comparison_of(stream, nothing, preset.input_size)
+        asked[stream] = [each.describe(_inputs(stream, folder, clip, preset)) for clip in pairs[1]]
+    random = np.random.default_rng(seed)
+    right = {name: [] for name in ("both", *STREAMS)}
+    for _ in range(TRIALS):
+        some = random.choice(len(pairs[0]), WAYS, replace=False)
+        answers = {}
+        for stream in STREAMS:
+            rows = {name: each[some] for name, each in known[stream].items()}
+            compared[stream].examples = fit(stream, rows, np.arange(WAYS), WAYS)
+            answers[stream] = compared[stream].answer([asked[stream][clip] for clip in some])
+        answers["both"] = predict.fuse(answers, train_nearest.fusion_weight(compared))
+        for name, shares in answers.items():
+            right[name].append(np.mean(shares.argmax(axis=1) == np.arange(WAYS)))
+    told = ", ".join(f"{name} {np.mean(shares):.3f}" for name, shares in right.items())
+    print(
+        f"invented signs of seed {seed}, {WAYS} of {len(pairs[0])}, {TRIALS} x: {told}", flush=True
+    )
+
+
+def _rows(stream, folder, clips, preset):
+    """{extractor: its features of all clips}, as `feature.py` would store them."""
+    rows = {}
+    for name in train_nearest.extractors(preset):
+        network = extractor.maker(preset, stream, name)
+        size = extractor.seen_size(preset, name)
+        rows[name] = np.stack(
+            [network.features(_inputs(stream, folder, clip, preset, size)) for clip in clips]
+        )
+    return rows
+
+
+def _inputs(stream, folder, clip, preset, size=None):
+    stored, _ = drawn.read_clip(folder / clip.place(), stream)
+    return stream_input(stream, stored, *(size or preset.input_size))
+
+
 def main(argv=None):
     parser = command_line.make_parser(__doc__)
     command_line.add_flags(parser, {"dataset": data.OPTIONS["dataset"]}, dataset=None)
+    parser.add_argument(
+        "--invented", type=int, nargs="+", metavar="SEED", help="invented signs of these seeds"
+    )
     args = parser.parse_args(argv)
+    if args.invented:
+        for seed in args.invented:
+            print_invented(seed)
+        return
     if args.dataset:
         recognizer = predict.Recognizer(f"{args.dataset}-laptop-nearest-seed0")
         dataset = recognizer.run.clips_of()
