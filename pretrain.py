@@ -97,7 +97,7 @@ class DrawnClips:
 
     def __init__(self, options):
         self.preset = PRESETS[options.preset]
-        self.folder = Path("data_temp", f"drawn-seed{options.seed}", options.preset)
+        self.folder = drawn.folder_of(options.seed, self.preset)
         amounts = drawn.Amounts(options.signs, options.clips, options.people)
         self.clips = drawn.clips_of("train", amounts, options.seed)
         self.unseen = drawn.clips_of("val", drawn.VALIDATION, options.seed)

@@ -15,8 +15,8 @@ known from one clip each, and another clip of each is named, by other people, wh
 either. Each seed draws 200 signs into data_temp/.
 """
 
+import collections
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ from inference.engine import comparison_of
 from nearest.comparison import fit
 from nearest.examples import Examples
 from pretraining import drawn
+from pretraining.few_shot import TRIALS, WAYS
 from toy import film
 
 NUM_HALVES = 10
@@ -43,7 +44,6 @@ NUM_SIGNERS, NUM_TAUGHT = 3, (1, 3, 5)
 NUM_ASKED, NUM_BY_ANOTHER, NUM_OTHERS = 6, 4, 5  # clips of each sign
 NUM_CLIPS = (30, 1000)
 WANTED_MS = {30: 50, 1000: 300}
-WAYS, TRIALS = 20, 50  # invented signs among which a clip is named, and choices of them
 
 
 def in_space(zoom, down, right):
@@ -208,7 +208,7 @@ def _print_time(recognizer, frames):
 def print_invented(seed):
     """How many of invented signs, known from one clip each, are named when another one signs."""
     preset = NEAREST_PRESETS["laptop"]
-    folder = Path("data_temp", f"drawn-seed{seed}", preset.name)
+    folder = drawn.folder_of(seed, preset)
     clips = drawn.clips_of("val", drawn.VALIDATION, seed)
     drawn.draw(folder, clips, preset)
     pairs = [[clip for clip in clips if clip.number == number] for number in (0, 1)]
@@ -219,17 +219,21 @@ def print_invented(seed):
         compared[stream] = each = comparison_of(stream, nothing, preset.input_size)
         asked[stream] = [each.describe(_inputs(stream, folder, clip, preset)) for clip in pairs[1]]
     random = np.random.default_rng(seed)
-    right = {name: [] for name in ("both", *STREAMS)}
+    right = collections.defaultdict(list)
     for _ in range(TRIALS):
         some = random.choice(len(pairs[0]), WAYS, replace=False)
-        answers = {}
-        for stream in STREAMS:
+        distances, answers = {}, {}
+        for stream, comparison in compared.items():
             rows = {name: each[some] for name, each in known[stream].items()}
-            compared[stream].examples = fit(stream, rows, np.arange(WAYS), WAYS)
-            answers[stream] = compared[stream].answer([asked[stream][clip] for clip in some])
-        answers["both"] = predict.fuse(answers, train_nearest.fusion_weight(compared))
-        for name, shares in answers.items():
-            right[name].append(np.mean(shares.argmax(axis=1) == np.arange(WAYS)))
+            comparison.examples = fit(stream, rows, np.arange(WAYS), WAYS)
+            found = [comparison.class_distances(asked[stream][clip]) for clip in some]
+            distances[stream] = np.stack(found)
+            answers[stream] = comparison.probabilities_at(distances[stream])
+        answers["fused"] = predict.fuse(answers, train_nearest.fusion_weight(compared))
+        for number, name in enumerate(rows):  # alone, by the sum of both streams' distances
+            answers[f"{name} alone"] = -sum(each[:, number] for each in distances.values())
+        for name, scores in answers.items():
+            right[name].append(np.mean(scores.argmax(axis=1) == np.arange(WAYS)))
     told = ", ".join(f"{name} {np.mean(shares):.3f}" for name, shares in right.items())
     print(
         f"invented signs of seed {seed}, {WAYS} of {len(pairs[0])}, {TRIALS} x: {told}", flush=True

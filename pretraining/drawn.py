@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import random
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -69,6 +70,11 @@ def clips_of(split, amounts, seed):
         for number in range(amounts.clips)
         for sign in range(amounts.signs)
     ]
+
+
+def folder_of(seed, preset):
+    """Where the clips of a seed are kept."""
+    return Path("data_temp", f"drawn-seed{seed}", preset.name)
 
 
 def draw(folder, clips, preset, workers=None, rebuild=False):
