@@ -24,6 +24,7 @@ import numpy as np
 import frame
 import predict
 import train_nearest
+from benchmarks.inference_server import peak_memory
 from common import command_line
 from common import dataset as data
 from common.network_input import STREAMS, stream_input
@@ -172,10 +173,9 @@ def print_times():
         recognizer = train_nearest.with_clip(recognizer, f"sign {number % 10}", moved)
     _print_time(recognizer, frames)
     _print_time(_repeated(recognizer, NUM_CLIPS[1] - 1), frames)
-    import psutil
-
-    memory = psutil.Process().memory_info().rss / 2**20
-    print(f"memory of the process with {NUM_CLIPS[1]} clips: {memory:.0f} MiB (wanted 500)")
+    if memory := peak_memory():
+        megabytes = memory / 2**20
+        print(f"memory of the process with {NUM_CLIPS[1]} clips: {megabytes:.0f} MiB (wanted 500)")
 
 
 def _repeated(recognizer, number):
