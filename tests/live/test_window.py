@@ -164,6 +164,16 @@ def clip(tmp_path):
 
 
 @needs_display
+def test_the_window_is_there_before_the_networks_are_open(start, trained_run, clip):
+    arguments = ("--model", trained_run, "--engine", "keras")  # whose import takes seconds
+    program = start("Sign language", "livedemo.py", "--camera", clip, *arguments)
+    program.wait_for(picture.SLATE, 20)
+    program.wait_for(picture.GREEN)
+    program.press("q")
+    assert program.process.wait(10) == 0
+
+
+@needs_display
 def test_the_live_demo_by_its_keys(start, trained_run, tmp_path, clip):
     folder = shutil.copytree(trained_run, tmp_path / "model" / "run")
     content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -173,7 +183,6 @@ def test_the_live_demo_by_its_keys(start, trained_run, tmp_path, clip):
     (folder / "run.json").write_text(json.dumps(content), encoding="utf-8")
 
     program = start("Sign language", "livedemo.py", "--camera", clip, "--json")
-    program.wait_for(picture.SLATE, 20)
     program.wait(lambda: "ready after" in program.errors)
     program.wait_for(picture.GREEN)
     message = program.desktop.screenshot()[picture.MESSAGE_TOP : picture.KEYS_TOP]
