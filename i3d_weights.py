@@ -20,6 +20,7 @@ from common.network_input import STREAMS
 from i3d.shapes import (
     CHANNELS_OF_STREAM,
     DISCRIMINANT,
+    EVEN_OUT,
     OTHER_STREAM,
     STEM_CONVOLUTION,
     TOP_CONVOLUTION,
@@ -175,6 +176,8 @@ def convert(source, target, stream=None, other_stream=False):
     written = {name: layers[name] for name in expected}
     if stored.discriminant and not other_stream:
         written[DISCRIMINANT] = stored.discriminant
+    if stored.even_out:
+        written[EVEN_OUT] = {}
     files.write_keras2(written, target)
     return files.read(target)
 
@@ -194,6 +197,8 @@ def describe(source, stream=None):
     if stored.discriminant:
         num_directions = stored.discriminant["bias"].size
         lines.append(f"compared     in {num_directions} directions in which signs differ")
+    if stored.even_out:
+        lines.append("sees         every clip in the same contrast or amount of motion")
     if stored.beside:
         beside = [f"{name} {tuple(shape)}" for name, shape in stored.beside.items()]
         lines.append(f"left out     {', '.join(fit.shorten(beside))}")

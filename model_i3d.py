@@ -21,10 +21,17 @@ from keras import layers, ops
 from i3d.fast_layers import FastBatchNormalization, FastConv3D, FastMaxPooling3D
 from i3d.shapes import (
     BATCH_NORM_EPSILON,
+    CONTRAST,
+    EVEN_OUT,
     INCEPTION_CHANNELS,
     KINETICS_NUM_CLASSES,
+    LEAST_CONTRAST,
+    LEAST_MOTION,
+    MOTION,
     POOLED_FRAMES,
     STEM_UNITS,
+    STILL_SHARE,
+    STREAM_OF_CHANNELS,
     TOP_CONVOLUTION,
     scaled,
 )
@@ -47,6 +54,7 @@ def build_i3d(
     batch_norm_momentum=PUBLISHED_BATCH_NORM_MOMENTUM,
     top=None,
     subtract_mean=False,
+    even_out=False,
 ):
     """Builds one stream of I3D with random weights.
 
@@ -66,6 +74,8 @@ def build_i3d(
         subtract_mean: take each pixel's mean over the clip away first, so that what does not move
             is zero. Without it RGB does not train from random weights on a few hundred clips;
             published weights need it off.
+        even_out: instead, bring every clip to the same contrast or amount of motion first, see
+            `EvenOut`. Weights of pretrain.py, as those that come with the project, have learned it.
 
     Returns:
         A functional `keras.Model`. Input: float32 `(batch, num_frames, height, width, channels)` in
@@ -80,8 +90,7 @@ def build_i3d(
     _check_options(num_classes, width_multiplier, dropout, batch_norm_momentum, top)
     builder = _Builder(width_multiplier, batch_norm_momentum)
     clip = keras.Input((num_frames, height, width, channels), name="clip")
-    moving = SubtractMean(name="subtract_mean")(clip) if subtract_mean else clip
-    features = _pool_features(builder.trunk(moving))
+    features = _pool_features(builder.trunk(_first_layer(subtract_mean, even_out)(clip)))
     if top == "kinetics":
         outputs = _logits(features, num_classes or KINETICS_NUM_CLASSES, dropout)
     elif num_classes is None:
@@ -142,6 +151,33 @@ class SubtractMean(layers.Layer):
 
     def call(self, inputs):
         return inputs - ops.mean(inputs, axis=1, keepdims=True)
+
+
+@keras.saving.register_keras_serializable(package="signs")
+class EvenOut(layers.Layer):
+    """Brings `(batch, T, H, W, C)` clips to the same contrast, or nearer to the same motion.
+
+    Of RGB, half of each pixel's mean over time is taken away, so that what moves stands out, and
+    what stands still, as a hand that is held, is seen; then the clip's brightness is made 0 and its
+    contrast `CONTRAST`. Flow is multiplied so that its root mean square comes halfway to `MOTION`.
+    """
+
+    def call(self, inputs):
+        if STREAM_OF_CHANNELS[inputs.shape[-1]] == "flow":
+            return inputs * ops.sqrt(MOTION / ops.maximum(_root_mean_square(inputs), LEAST_MOTION))
+        moving = inputs - (1 - STILL_SHARE) * ops.mean(inputs, axis=1, keepdims=True)
+        centred = moving - ops.mean(moving, axis=(1, 2, 3, 4), keepdims=True)
+        return centred * (CONTRAST / ops.maximum(_root_mean_square(centred), LEAST_CONTRAST))
+
+
+def _first_layer(subtract_mean, even_out):
+    if even_out:
+        return EvenOut(name=EVEN_OUT)
+    return SubtractMean(name="subtract_mean") if subtract_mean else lambda clip: clip
+
+
+def _root_mean_square(clips):
+    return ops.sqrt(ops.mean(ops.square(clips), axis=(1, 2, 3, 4), keepdims=True))
 
 
 class _Builder:

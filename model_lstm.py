@@ -65,8 +65,10 @@ def build_lstm(extractor, num_frames, num_classes, units, dropout=0.5, subtract_
         units: numbers of the first and the second LSTM layer.
         dropout: fraction of features that is dropped before each LSTM layer and before the
             classification, in [0, 1).
-        subtract_mean: as in `model_i3d.build_i3d`. The extractor then needs the whole clip before
-            it can begin, so that its work cannot be done while frames arrive.
+        subtract_mean: take each pixel's mean over the clip away first, so that what does not move
+            is zero. Without it RGB does not train from random weights on a few hundred clips. The
+            extractor then needs the whole clip before it can begin, so that its work cannot be done
+            while frames arrive.
 
     Returns:
         A functional `keras.Model`. Input: float32 `(batch, num_frames, height, width, channels)` in

@@ -34,7 +34,7 @@ from common.command_line import (
 from common.network_input import stream_input
 from common.presets import PRESETS
 from common.slow_imports import import_keras
-from i3d.shapes import DISCRIMINANT
+from i3d.shapes import DISCRIMINANT, EVEN_OUT
 from i3d_weights import check_weights, find_weights
 from opticalflow import load_clip
 from pretraining import drawn, traits
@@ -233,6 +233,7 @@ def _train(folder, source, stream, clips, options):
         for layer in network.layers
         if layer.weights
     }
+    layers[EVEN_OUT] = {}
     scores = judge(network)
     if layer := _discriminant(network, source, stream, clips):
         layers[DISCRIMINANT] = layer

@@ -26,7 +26,7 @@ from i3d import top
 from inference import extractor
 from training.options import TrainingOptions, run_command
 from training.run import Architecture, train_run
-from weights.files import fingerprint
+from weights import files
 
 FEW_CLIPS = 5  # of a sign: so many tell by themselves in what signs differ
 
@@ -80,7 +80,7 @@ def train(dataset, options=None):
         extractor.find_weights(dataset.preset, stream, "i3d", weights) for stream in options.streams
     ]
     return train_run(
-        dataset, TOP_ONLY, options, {"weights_sha256": [fingerprint(path) for path in paths]}
+        dataset, TOP_ONLY, options, {"weights_sha256": [files.fingerprint(path) for path in paths]}
     )
 
 
@@ -110,7 +110,11 @@ def build(run, stream):
     """
     from model_i3d import build_i3d
 
-    preset = run.preset
+    preset, weights = run.preset, run.options["weights"]
+    path, is_borrowed = None, isinstance(weights, dict)
+    if weights != "none":
+        weights = weights["of_either_stream"] if is_borrowed else weights
+        path = i3d_weights.find_weights(weights, stream, is_borrowed)
     model = build_i3d(
         preset.num_frames,
         *preset.input_size,
@@ -120,12 +124,9 @@ def build(run, stream):
         dropout=preset.dropout,
         batch_norm_momentum=preset.batch_norm_momentum,
         subtract_mean=preset.subtract_mean and stream == "rgb",
+        even_out=bool(path) and files.read(path).even_out,
     )
-    weights = run.options["weights"]
-    if weights != "none":
-        is_borrowed = isinstance(weights, dict)
-        weights = weights["of_either_stream"] if is_borrowed else weights
-        path = i3d_weights.find_weights(weights, stream, is_borrowed)
+    if path:
         i3d_weights.load_weights(model, path, with_top=False, from_other_stream=is_borrowed)
     return model
 

@@ -11,24 +11,39 @@ import numpy as np
 
 from i3d.shapes import (
     BATCH_NORM_EPSILON,
+    CONTRAST,
     INCEPTION_CHANNELS,
+    LEAST_CONTRAST,
+    LEAST_MOTION,
+    MOTION,
     POOLED_FRAMES,
     STEM_CONVOLUTION,
     STEM_UNITS,
+    STILL_SHARE,
+    STREAM_OF_CHANNELS,
 )
 
 ITSELF = [1, 1, 1]
 NO_PADDING = [0, 0, 0]
 
 
-def build(openvino, layers, num_frames, height, width, subtract_mean=False, discriminant=None):
+def build(
+    openvino,
+    layers,
+    num_frames,
+    height,
+    width,
+    subtract_mean=False,
+    even_out=False,
+    discriminant=None,
+):
     """Builds the network without a top.
 
     Args:
         openvino: the module, of `conversion.import_openvino`.
         layers: {layer: {weight: array}}, of `weights.files.read`.
         num_frames, height, width: of a clip.
-        subtract_mean: as in `build_i3d`.
+        subtract_mean, even_out: as in `build_i3d`.
         discriminant: layer of `pretraining.discriminant` that comes last, or None.
 
     Returns:
@@ -40,7 +55,9 @@ def build(openvino, layers, num_frames, height, width, subtract_mean=False, disc
     shape = [1, num_frames, height, width, channels]
     clip = graph.ops.parameter(shape, np.float32, name="clip")
     x = graph.ops.transpose(clip, np.array([0, 4, 1, 2, 3]))
-    if subtract_mean:
+    if even_out:
+        x = graph.even_out(x)
+    elif subtract_mean:
         x = graph.ops.subtract(x, graph.ops.reduce_mean(x, np.array([2]), keep_dims=True))
     features = graph.features(graph.trunk(x))
     if discriminant:
@@ -53,6 +70,24 @@ class _Graph:
 
     def __init__(self, ops, layers):
         self.ops, self._layers = ops, layers
+
+    def even_out(self, clip):
+        """What `model_i3d.EvenOut` computes."""
+        if STREAM_OF_CHANNELS[clip.shape[1]] == "flow":
+            motion = self._root_mean_square(clip, LEAST_MOTION)
+            return self.ops.multiply(
+                clip, self.ops.sqrt(self.ops.divide(np.float32(MOTION), motion))
+            )
+        still = self.ops.reduce_mean(clip, np.array([2]), keep_dims=True)
+        moving = self.ops.subtract(clip, self.ops.multiply(still, np.float32(1 - STILL_SHARE)))
+        mean = self.ops.reduce_mean(moving, np.arange(1, 5), keep_dims=True)
+        centred = self.ops.subtract(moving, mean)
+        contrast = self._root_mean_square(centred, LEAST_CONTRAST)
+        return self.ops.multiply(centred, self.ops.divide(np.float32(CONTRAST), contrast))
+
+    def _root_mean_square(self, x, least):
+        squares = self.ops.reduce_mean(self.ops.multiply(x, x), np.arange(1, 5), keep_dims=True)
+        return self.ops.maximum(self.ops.sqrt(squares), np.float32(least))
 
     def trunk(self, x):
         first, second, third = STEM_UNITS

@@ -1,6 +1,7 @@
 """The layers of I3D that carry weights: names, shapes, and what differs. No Keras import.
 
 Names and shapes at width 1 are those of the published Keras weights; model_i3d.py builds them.
+Also the numbers of its layer without weights that evens clips out, which is built twice.
 """
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 STEM_CONVOLUTION = "Conv3d_1a_7x7_conv"
 TOP_CONVOLUTION = "Conv3d_6a_1x1_conv"
 DISCRIMINANT = "discriminant"  # makes features comparable, see pretraining/discriminant.py
+EVEN_OUT = "even_out"  # the layer of `model_i3d.EvenOut`, which has no weights
 STEM_FILTERS = 64
 BATCH_NORM_EPSILON = 1e-3
 POOLED_FRAMES = 2  # temporal extent of the last average pooling
@@ -31,6 +33,11 @@ INCEPTION_CHANNELS = {
     "5b": (256, (160, 320), (32, 128), 128),
     "5c": (384, (192, 384), (48, 128), 128),
 }
+# Of `model_i3d.EvenOut`: how much is left of what stands still; to which root mean square of all
+# values clips are brought; and the least one that they are taken to have, for less is noise.
+STILL_SHARE = 0.5
+CONTRAST, LEAST_CONTRAST = 0.3, 0.02
+MOTION, LEAST_MOTION = 0.025, 0.003
 STREAM_OF_CHANNELS = {3: "rgb", 2: "flow"}
 CHANNELS_OF_STREAM = {"rgb": 3, "flow": 2}
 OTHER_STREAM = {"rgb": "flow", "flow": "rgb"}

@@ -93,6 +93,7 @@ def build_network(preset, stream, extractor, weights, seed=0):
         channels,
         width_multiplier=preset.width_multiplier,
         subtract_mean=preset.subtract_mean and stream == "rgb",
+        even_out=bool(path) and weight_files.read(path).even_out,
     )
     if path:
         i3d_weights.load_weights(model, path, with_top=False)
@@ -192,9 +193,10 @@ class SignsNetwork:
                 openvino = import_openvino()
                 stored = weight_files.read(self._path())
                 shape = SIGNS_PRESET.num_frames, *self.size
-                centred = SIGNS_PRESET.subtract_mean and self._stream == "rgb"
+                less_mean = SIGNS_PRESET.subtract_mean and self._stream == "rgb"
+                first = {"subtract_mean": less_mean, "even_out": stored.even_out}
                 model = openvino_network.build(
-                    openvino, stored.layers, *shape, centred, stored.discriminant
+                    openvino, stored.layers, *shape, **first, discriminant=stored.discriminant
                 )
                 compiled = openvino.Core().compile_model(model, "CPU", SETTINGS)
                 self._request = compiled.create_infer_request()

@@ -39,7 +39,7 @@ def build(preset, stream, num_signs, num_hands):
         CHANNELS[stream],
         width_multiplier=preset.width_multiplier,
         batch_norm_momentum=preset.batch_norm_momentum,
-        subtract_mean=preset.subtract_mean and stream == "rgb",
+        even_out=True,
     )
     steps = layers.Reshape((base.output_shape[1], base.output_shape[-1]))(base.output)
     scores = layers.Dense(num_signs)(layers.Dropout(DROPOUT)(steps))

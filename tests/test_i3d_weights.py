@@ -1,5 +1,6 @@
 """i3d_weights.py: weights of all formats in a network, files that do not fit, the command line."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import i3d_weights
+from inference import extractor
 from model_i3d import build_i3d
 from tests.helpers import ROOT, run_script
 from tests.weights import formats
@@ -326,6 +328,30 @@ def test_help_and_inspect_do_not_import_keras(path):
     command = [sys.executable, "-c", script, str(path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("even_out", [False, True])
+def test_weights_tell_how_their_network_sees_a_clip(tmp_path, trained_run, even_out):
+    """In every file that they are written to, and a training that begins with them sees it so."""
+    import train_i3d
+    from inference.run_folder import Run
+
+    run = Run.read(trained_run)
+    run.preset = dataclasses.replace(run.preset, subtract_mean=True)
+    preset, signs = run.preset, len(run.signs)
+    shape = preset.num_frames, *preset.input_size, 3, signs, preset.width_multiplier
+    build_i3d(*shape, even_out=even_out).save(tmp_path / "rgb.keras")
+    i3d_weights.convert(tmp_path / "rgb.keras", tmp_path / "rgb.h5")
+    i3d_weights.convert(tmp_path / "rgb.h5", tmp_path / "again.h5")
+    first = "even_out" if even_out else "subtract_mean"
+    for path in sorted(tmp_path.iterdir()):
+        assert files.read(path).even_out == even_out, path
+        lines, problems = i3d_weights.describe(path)
+        assert even_out == any(line.startswith("sees  ") for line in lines) and not problems
+        run.options["weights"] = str(path)
+        assert train_i3d.build(run, "rgb").layers[1].name == first, path
+        network = extractor.build_network(run.preset, "rgb", "i3d", str(path))
+        assert network.layers[1].name == first, path
 
 
 def test_training_starts_from_the_other_stream_and_from_a_run(

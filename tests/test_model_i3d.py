@@ -166,14 +166,55 @@ def test_probabilities_are_the_softmax_of_class_scores_averaged_over_time(num_cl
 
 
 def test_what_does_not_move_is_not_seen_when_the_mean_is_subtracted():
-    model = small_network(None, subtract_mean=True)
-    set_reference_weights(model)
+    clips, still = random_clips(2, 8, 32, 32, 3), random_clips(2, 1, 32, 32, 3, seed=5)
+    subtract = model_i3d.SubtractMean()
+    np.testing.assert_allclose(subtract(clips + still), subtract(clips), atol=1e-5)
+    assert np.abs(subtract(clips[::-1] + still) - subtract(clips)).max() > 0.1
+
+
+def even_out(clips):
+    return keras.ops.convert_to_numpy(model_i3d.EvenOut()(clips))
+
+
+def test_light_and_contrast_do_not_matter_when_clips_are_evened_out():
+    clips = random_clips(2, 8, 32, 32, 3)
+    expected = even_out(clips)
+    assert np.sqrt(np.mean(expected**2, axis=(1, 2, 3, 4))) == pytest.approx([0.3, 0.3])
+    darker = clips * np.reshape([0.2, 0.7], (2, 1, 1, 1, 1)) - 0.3
+    np.testing.assert_allclose(even_out(np.float32(darker)), expected, atol=1e-5)
+    nothing = even_out(np.full((1, 8, 32, 32, 3), 0.4, np.float32))
+    np.testing.assert_allclose(nothing, 0, atol=1e-4)
+
+
+def test_what_stands_still_is_seen_half_as_well_when_clips_are_evened_out():
+    clips = np.zeros((1, 8, 32, 32, 3), np.float32)
+    clips[:, :, 4:12, 4:12] = 1  # stands still
+    clips[:, ::2, 20:28, 20:28] = 1  # comes and goes
+    seen = even_out(clips)[0, :, :, :, 0]
+    still = seen[:, 8, 8] - seen[:, 0, 0]
+    moving = seen[0, 24, 24] - seen[1, 24, 24]
+    np.testing.assert_allclose(still / moving, 0.5, atol=1e-5)
+
+
+def test_little_motion_is_seen_better_when_clips_are_evened_out():
+    clips = np.concatenate([random_clips(1, 8, 32, 32, 2)] * 3) * np.reshape(
+        np.float32([1, 0.25, 0]), (3, 1, 1, 1, 1)
+    )
+    much, less, none = even_out(clips)
+    np.testing.assert_allclose(much, 2 * less, atol=1e-5)
+    usual = even_out(np.full((1, 8, 32, 32, 2), 0.025, np.float32))
+    np.testing.assert_allclose(usual, 0.025, atol=1e-6)
+    assert not none.any()
+
+
+def test_a_network_sees_clips_evened_out_where_it_is_told_to():
+    model, plain = small_network(None, even_out=True), small_network(None)
+    for each in (model, plain):
+        set_reference_weights(each)
     clips = random_clips(2, 8, 32, 32, 2)
-    still = random_clips(2, 1, 32, 32, 2, seed=5)  # the same in every frame
-    expected = model.predict(clips, verbose=0)
-    np.testing.assert_allclose(model.predict(clips + still, verbose=0), expected, atol=1e-3)
-    other = model.predict(clips[::-1] + still, verbose=0)
-    assert np.abs(other - expected).max() > 0.1
+    found = model.predict(clips, verbose=0)
+    np.testing.assert_allclose(found, plain.predict(even_out(clips), verbose=0), atol=1e-4)
+    assert np.abs(found - plain.predict(clips, verbose=0)).max() > 0.1
 
 
 def test_kinetics_top_gives_logits():

@@ -30,7 +30,7 @@ def test_from_nothing_to_weights_that_a_network_loads(few_unseen):
     assert recipe["signs"] == 2 and 0 <= recipe["flow"]["few_shot"] <= 1
     assert recipe["flow"]["sha256"] == files.sha256(folder / "flow.h5")
     stored = files.read(folder / "flow.h5")
-    assert stored.stream == "flow" and stored.width_multiplier == 0.25
+    assert stored.stream == "flow" and stored.width_multiplier == 0.25 and stored.even_out
     assert all(np.isfinite(a).all() for each in stored.layers.values() for a in each.values())
     assert stored.discriminant["kernel"].shape == (256, 1)
     assert all(np.isfinite(array).all() for array in stored.discriminant.values())

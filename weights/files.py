@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from common.slow_imports import import_keras
 from i3d.shapes import (
     DISCRIMINANT,
+    EVEN_OUT,
     STEM_CONVOLUTION,
     STEM_FILTERS,
     STREAM_OF_CHANNELS,
@@ -59,7 +61,8 @@ class StoredWeights:
 
     `beside` is {name: shape} of tensors that lie beside the network, such as another head's.
     `discriminant` is what makes features comparable, {"kernel", "bias"} of
-    `pretraining.discriminant`, where the file has it.
+    `pretraining.discriminant`, where the file has it. `even_out` tells whether the network has
+    learned to see clips as `model_i3d.EvenOut` makes them.
     """
 
     format: str
@@ -67,6 +70,7 @@ class StoredWeights:
     paths: list
     beside: dict = dataclasses.field(default_factory=dict)
     discriminant: dict | None = None
+    even_out: bool = False
 
     @property
     def stream(self):
@@ -120,12 +124,14 @@ def read(path):
         end = file.read()
     if start.startswith(HDF5_START):
         layers = _read_hdf5(path)
-        discriminant = layers.pop(DISCRIMINANT, None)
-        return StoredWeights("Keras HDF5", layers, [path], discriminant=discriminant)
+        discriminant, even_out = layers.pop(DISCRIMINANT, None), EVEN_OUT in layers
+        layers.pop(EVEN_OUT, None)
+        return StoredWeights("Keras HDF5", layers, [path], {}, discriminant, even_out)
     if end == TENSORFLOW_INDEX_END:
         return _read_tensorflow(path)
     if start.startswith(ZIP_START) and _is_keras(path):
-        return StoredWeights("Keras 3, of this project", _read_keras(path), [path])
+        layers, even_out = _read_keras(path)
+        return StoredWeights("Keras 3, of this project", layers, [path], even_out=even_out)
     if start.startswith((ZIP_START, torch_file.LEGACY_START)):
         return _read_torch(path, "PyTorch state dict", torch_file)
     if safetensors_file.is_safetensors(start):
@@ -202,7 +208,7 @@ def _read_hdf5(path):
     except HDF5_DAMAGE as error:
         raise ValueError(f"{path} is not a whole Keras HDF5 weight file: {error}") from error
     fold_gammas(layers)
-    return {layer: arrays for layer, arrays in layers.items() if arrays}
+    return {layer: arrays for layer, arrays in layers.items() if arrays or layer == EVEN_OUT}
 
 
 def _is_keras(path):
@@ -218,8 +224,12 @@ def _read_keras(path):
     try:
         with zipfile.ZipFile(path) as archive:
             content = io.BytesIO(archive.read("model.weights.h5"))
+            names = [
+                layer["name"]
+                for layer in json.loads(archive.read("config.json"))["config"]["layers"]
+            ]
         with _open_hdf5(content, "r") as file:
-            return _keras3_layers(file)
+            return _keras3_layers(file), EVEN_OUT in names
     except (*HDF5_DAMAGE, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a whole .keras file: {error}") from error
 

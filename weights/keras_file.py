@@ -6,7 +6,7 @@ import zipfile
 # The layers of `i3d/fast_layers.py` and the `model_*.py`, by the names that Keras finds them by.
 OWN_LAYERS = frozenset(
     f"signs>{name}"
-    for name in "FastBatchNormalization FastConv3D FastMaxPooling3D PerFrame PrepareFrame "
+    for name in "EvenOut FastBatchNormalization FastConv3D FastMaxPooling3D PerFrame PrepareFrame "
     "SubtractMean".split()
 )
 SAFE_CLASSES = frozenset(

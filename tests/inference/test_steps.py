@@ -56,9 +56,7 @@ def test_steps_answer_like_the_whole_network(num_frames, height, width, channels
     assert np.abs(expected[0] - expected[1]).max() > 1e-4  # else the test would be blind
 
 
-@pytest.mark.parametrize(
-    ("num_frames", "settings"), [(8, {}), (13, {}), (16, {"subtract_mean": True})]
-)
+@pytest.mark.parametrize(("num_frames", "settings"), [(8, {}), (13, {}), (16, {"even_out": True})])
 def test_what_cannot_be_split(num_frames, settings):
     assert not steps.can_split(network(num_frames, **settings))
 

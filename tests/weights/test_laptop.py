@@ -114,6 +114,8 @@ def test_training_solves_the_top_of_the_network_and_leaves_the_rest_as_it_is(
     assert rows["accuracy"].tolist() == rows["val_accuracy"].tolist() == [1]
     stored = weight_files.read(i3d_weights.find_weights("signs", "flow"))
     shipped, directions = stored.layers, stored.discriminant["kernel"]
+    network = load_model(run_folder.Run.read(solved).model_file("flow"), compile=False)
+    assert network.layers[1].name == "even_out"  # what they have learned to see
     trained = layers_of(solved)
     assert trained.keys() - shipped.keys() == {TOP_CONVOLUTION}
     assert share_outside(directions, trained) < 1e-5
