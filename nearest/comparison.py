@@ -5,7 +5,7 @@ learned signing from drawn people (pretrain.py), what another person does. Which
 of a clip apart decides: the distances to its signs are compared by how much they stand out among
 each other, which makes the two comparable whatever they measure (T-norm, as of Auckenthaler, Carey
 and Lloyd-Thomas, "Score Normalization for Text-Independent Speaker Verification Systems", Digital
-Signal Processing 10, 2000), and the two count alike.
+Signal Processing 10, 2000), and the network's count somewhat more.
 
 None of the signs is what both take for none. What speaks for several signs alike speaks for none of
 them: all that is known counts less, the less of it is the most probable sign's.
@@ -20,6 +20,7 @@ from nearest.kinds import Changes, Looks, Whole
 
 HOG_HOF = "hog_hof"  # no network: nearest/descriptor.py
 SIGNS = "signs"  # a small I3D that has learned signing from drawn people
+SHARES = {HOG_HOF: 0.4, SIGNS: 0.6}  # of what tells the signs apart
 ONE_SIGN = 0.3  # power of the most probable sign's share, by which what is known of a clip counts
 SPREAD, SPREAD_SIGNS = 0.15, 3  # of distances: as if so many more signs had this standard deviation
 TEMPERATURE = 0.35  # how gradually a sign is preferred, in standard deviations
@@ -95,7 +96,10 @@ class Comparison:
         if len(ways) == 1:
             found = shares(nearest[:, 0], ways[0][0].temperature)
         else:
-            found = shares(np.mean([_standing_out(each) for _, each in ways], axis=0), TEMPERATURE)
+            told = (
+                SHARES[name] * _standing_out(nearest[:, n]) for n, name in enumerate(self.examples)
+            )
+            found = shares(sum(told), TEMPERATURE)
         known = (1 - unknown) * found.max(axis=1) ** ONE_SIGN
         return (known[:, None] * found).astype(np.float32)
 

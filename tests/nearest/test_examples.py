@@ -288,7 +288,8 @@ def test_of_two_ways_the_one_that_tells_signs_apart_decides():
     assert (found.argmax(axis=1) == 2).all()
     assert found[:3].max() < found[3].max() > 0.9
     without = np.array([[[0.7, 0.5, np.inf], [0.5, 0.7, np.inf]]], np.float32)
-    assert together.probabilities_at(without)[0] == pytest.approx([0.4, 0.4, 0], abs=0.1)
+    by_network, by_hog_hof, none = together.probabilities_at(without)[0]
+    assert by_network > by_hog_hof > 0.1 and none == 0  # of two that are as clear, the network
     nothing = np.full((1, 2, 3), np.inf, np.float32)  # every example is left out
     assert together.probabilities_at(nothing).tolist() == [[0, 0, 0]]
 
