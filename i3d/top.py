@@ -22,17 +22,18 @@ def solve(features, classes, num_classes, class_weight=None, directions=None):
         classes: int `(clips,)`, from 0.
         num_classes: how many there are.
         class_weight: dict of class to the weight of its clips, or None.
-        directions: float `(features, directions)`, in which alone features count; None: all do.
+        directions: float `(features, directions)`, in which alone features count, in which they
+            deviate most where signs differ most, and are left so; None: all do, and count alike.
 
     Returns:
         float32 weights `(features, num_classes)` and biases `(num_classes,)`.
     """
     features = np.asarray(features, np.float64)
-    if directions is not None:
-        weights, biases = solve(features @ directions, classes, num_classes, class_weight)
-        return (directions @ weights).astype(np.float32), biases
-    mean, deviation = features.mean(0), features.std(0)
-    deviation = deviation + SMALL_DEVIATION * (features.std() or 1.0)
+    axes = np.eye(features.shape[1]) if directions is None else directions
+    features = features @ axes
+    usual = features.std() or 1.0
+    own = features.std(0) + SMALL_DEVIATION * usual
+    mean, deviation = features.mean(0), own if directions is None else np.full_like(own, usual)
     inputs, wanted = (features - mean) / deviation, np.eye(num_classes)[classes]
     shares = np.array([(class_weight or {}).get(index, 1.0) for index in classes])[:, None]
     shares /= shares.sum()
@@ -43,7 +44,8 @@ def solve(features, classes, num_classes, class_weight=None, directions=None):
         errors = shares * (probabilities(inputs, weights, biases) - wanted)
         update(inputs.T @ errors + PENALTY * weights, errors.sum(0))
     weights /= deviation[:, None]
-    return weights.astype(np.float32), (biases - mean @ weights).astype(np.float32)
+    biases -= mean @ weights
+    return (axes @ weights).astype(np.float32), biases.astype(np.float32)
 
 
 def probabilities(features, weights, biases):
