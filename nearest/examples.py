@@ -22,7 +22,7 @@ QUERIES = 100  # examples that are left out in turn to see how far clips are fro
 NEAR = 100  # examples that are compared in all views, the nearest ones in the first
 REFIT_CLIPS = 100  # up to so many, rows are kept: each new example changes how all are compared
 SAME = 0.01  # of the usual distance between signs: a clip that is nearer is the very same
-IMAGE = 0.6  # of the same: a mirrored clip that is nearer to another sign is that sign's own image
+IMAGE = 0.9  # of the same: a mirrored clip that is nearer to another sign is that sign's own image
 LIMIT = 0.9  # in usual distances between signs, from where on a clip is unknown
 # The same where signs have several clips, to which their own are nearer, and two ways are asked,
 # which must both be stricter, for only what is none to both is unknown; then how gradually that
