@@ -77,3 +77,15 @@ def test_only_directions_count_where_these_are_given(clouds):
     )
     found = top.probabilities(aside, weights, biases)
     assert found == pytest.approx(top.probabilities(features, weights, biases), abs=1e-3)
+
+
+def test_a_direction_in_which_features_deviate_more_counts_more(clouds):
+    features, classes = clouds
+    directions = np.linalg.qr(np.random.default_rng(1).normal(size=(16, 5)))[0]
+    plain, longer, one_longer = (
+        top.solve(features, classes, 3, directions=directions * by)[0]
+        for by in (1, 3, np.array([3, 1, 1, 1, 1]))
+    )
+    np.testing.assert_allclose(longer, plain, rtol=1e-3, atol=1e-4)
+    along = [np.linalg.norm(directions[:, 0] @ weights) for weights in (plain, one_longer)]
+    assert along[1] > 1.5 * along[0]
