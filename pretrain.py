@@ -79,7 +79,7 @@ class PretrainingOptions(RunOptions):
         names = ["preset", "epochs", "batch_size", "learning_rate", "seed"]
         names += ["dataset"] if self.dataset else ["signs", "clips", "people"]
         names += ["weights"] if self.weights else []
-        recorded = {name: getattr(self, name) for name in names}
+        recorded = {name: getattr(self, name) for name in names} | {EVEN_OUT: True}
         return recorded if self.dataset else {**recorded, "version": drawn.VERSION}
 
 
